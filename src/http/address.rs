@@ -12,7 +12,8 @@ pub struct Network(IpNet);
 impl Network {
     /// Reads a network in CIDR notation, or a single address; `None` if it is neither.
     pub fn parse(text: &str) -> Option<Self> {
-        let net = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
+        let net =
+            text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
         Some(Self(net))
     }
 

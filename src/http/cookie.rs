@@ -10,7 +10,8 @@ pub fn pairs(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
     line.split(|&byte| byte == b';').filter_map(|pair| {
         let pair = pair.trim_ascii();
         let at = pair.iter().position(|&byte| byte == b'=')?;
-        let (name, value) = (pair.get(..at)?.trim_ascii_end(), pair.get(at + 1..)?.trim_ascii_start());
+        let (name, value) =
+            (pair.get(..at)?.trim_ascii_end(), pair.get(at + 1..)?.trim_ascii_start());
         let value = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(value);
         Some((name, value))
     })

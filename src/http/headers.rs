@@ -36,13 +36,15 @@ pub fn is_token_byte(byte: u8) -> bool {
 /// CGI and WSGI turn `x-cohort-checkout` and `x_cohort_checkout` into the same variable, so a client's
 /// `x_cohort_checkout` must count as a copy of ours.
 pub fn fold(name: &[u8]) -> impl Iterator<Item = u8> + '_ {
-    name.iter().map(|&byte| {
-        if byte.is_ascii_alphanumeric() {
-            byte.to_ascii_lowercase()
-        } else {
-            b'-'
-        }
-    })
+    name.iter().map(
+        |&byte| {
+            if byte.is_ascii_alphanumeric() {
+                byte.to_ascii_lowercase()
+            } else {
+                b'-'
+            }
+        },
+    )
 }
 
 /// A header map read from the proxy, pseudo-headers included, in the order of the request.
@@ -80,7 +82,9 @@ impl Headers {
         let mut at = count.saturating_mul(8).saturating_add(4);
         for pair in 0..count {
             let lengths = 4 + pair * 8;
-            let (Some(name_len), Some(value_len)) = (word(lengths), word(lengths + 4)) else { break };
+            let (Some(name_len), Some(value_len)) = (word(lengths), word(lengths + 4)) else {
+                break;
+            };
             let name = at;
             let value = name.saturating_add(name_len as usize).saturating_add(1);
             let end = value.saturating_add(value_len as usize);
@@ -106,7 +110,7 @@ impl Headers {
     }
 
     /// Every value of `name`, which is in lower case, in order.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
+    pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         let len = name.len() as u32;
         self.fields
             .iter()

@@ -1,0 +1,19 @@
+//! A configuration and a request to a decision. Pure: what comes from outside is handed in.
+
+mod condition;
+mod decide;
+mod guard;
+mod health;
+mod pin;
+mod plan;
+mod ramp;
+mod request;
+mod verdict;
+
+pub use decide::{decide, Standing};
+pub use guard::{Cause, Event, Figures, Latch, Phase, Totals, Watch};
+pub use health::{Checkup, Status};
+pub use plan::{Owner, Plan};
+pub use ramp::split_in_force;
+pub use request::{Issued, Request, Surroundings};
+pub use verdict::{Decision, Hold, Ignored, Reason, Verdict, Witness};

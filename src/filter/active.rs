@@ -1,0 +1,151 @@
+//! A configuration at work in one worker.
+
+use std::cell::{Cell, OnceCell, RefCell};
+
+use smallvec::SmallVec;
+
+use crate::bucket::{Split, VersionIndex};
+use crate::config::{Millis, Mode, Rollout};
+use crate::engine::{split_in_force, Checkup, Hold, Latch, Plan, Totals, Watch};
+
+use super::series::{Gauges, Series};
+use super::Host;
+
+/// A configuration with all that a worker remembers beside it.
+#[derive(Debug, Default)]
+pub struct Active {
+    pub plan: Plan,
+    /// One for each rollout, by position.
+    pub live: Vec<Live>,
+    /// Whether the configuration could not be read: no rollouts, and every `x-cohort-*` goes.
+    pub invalid: bool,
+    /// When a stream last began, in milliseconds since the Unix epoch.
+    pub last_stream: Cell<Millis>,
+}
+
+/// What a worker remembers of one rollout.
+#[derive(Debug)]
+pub struct Live {
+    series: OnceCell<Series>,
+    pub gauges: Gauges,
+    /// Whether each version takes part; empty where neither guard nor health watches.
+    pub holds: RefCell<SmallVec<[Hold; 4]>>,
+    /// When a version first tripped.
+    pub stopped: Cell<Option<Millis>>,
+    /// Counts users without a key that met a probing version.
+    pub turn: Cell<u32>,
+    /// This worker's own totals of each version.
+    pub own: Vec<Cell<Totals>>,
+    pub watches: RefCell<Vec<Watched>>,
+    /// What the gauges were last set to.
+    pub published: RefCell<Vec<(u32, bool)>>,
+    /// Whether it has been said that the proxy leaves our counters out.
+    pub blind: Cell<bool>,
+}
+
+/// What watches one version.
+#[derive(Clone, Debug, Default)]
+pub struct Watched {
+    pub watch: Watch,
+    /// What this worker last knew, for a proxy without shared data.
+    pub latch: Latch,
+    pub checkup: Checkup,
+}
+
+impl Active {
+    pub fn new(host: &impl Host, plan: Plan) -> Self {
+        let live = plan.rollouts().iter().map(|rollout| Live::new(host, rollout)).collect();
+        Self { plan, live, ..Self::default() }
+    }
+
+    /// The stand-in for a configuration that could not be read.
+    pub fn invalid() -> Self {
+        Self { invalid: true, ..Self::default() }
+    }
+
+    /// A rollout and what is remembered of it.
+    pub fn rollout(&self, position: usize) -> Option<(&Rollout, &Live)> {
+        self.plan.rollouts().get(position).zip(self.live.get(position))
+    }
+}
+
+impl Live {
+    fn new(host: &impl Host, rollout: &Rollout) -> Self {
+        let versions = rollout.versions.len();
+        // A rollout in shadow mode routes nobody, so that nothing it sees speaks of a version.
+        let works = rollout.enabled && rollout.mode == Mode::Enforce;
+        let watched = works && (rollout.guard.is_some() || !rollout.health.is_empty());
+        Self {
+            series: OnceCell::new(),
+            gauges: Gauges::new(host, rollout),
+            holds: RefCell::new(SmallVec::from_elem(Hold::In, if watched { versions } else { 0 })),
+            stopped: Cell::new(None),
+            turn: Cell::new(0),
+            own: vec![Cell::default(); versions],
+            watches: RefCell::new(vec![Watched::default(); if watched { versions } else { 0 }]),
+            published: RefCell::default(),
+            blind: Cell::new(false),
+        }
+    }
+
+    /// The time series of the rollout, made when they are first needed.
+    pub fn series(&self, host: &impl Host, rollout: &Rollout) -> &Series {
+        self.series.get_or_init(|| Series::new(host, rollout))
+    }
+
+    /// The split in force at `now`.
+    pub fn split<'a>(&self, rollout: &'a Rollout, now: Millis) -> &'a Split {
+        split_in_force(rollout, now, self.stopped.get())
+    }
+
+    /// Adds one answer to this worker's own totals.
+    pub fn add(&self, version: VersionIndex, failed: bool, slow: bool) {
+        if let Some(own) = self.own.get(version) {
+            let Totals { answers, failures, slow: slow_before } = own.get();
+            own.set(Totals {
+                answers: answers + 1,
+                failures: failures + u64::from(failed),
+                slow: slow_before + u64::from(slow),
+            });
+        }
+    }
+
+    /// Sets the gauges to what is in force at `now`, if that is not what they say already.
+    pub fn publish(&self, host: &impl Host, rollout: &Rollout, now: Millis) {
+        let in_force = self.in_force(rollout, now);
+        let mut published = self.published.borrow_mut();
+        if *published != in_force {
+            for (version, (thousandths, held_out)) in in_force.iter().enumerate() {
+                self.gauges.set(host, version, *thousandths, *held_out);
+            }
+            *published = in_force;
+        }
+    }
+
+    /// Each version's share of users in thousandths of a percent, and whether it is held out. What a
+    /// version held out does not get goes to the fallback.
+    fn in_force(&self, rollout: &Rollout, now: Millis) -> Vec<(u32, bool)> {
+        let split = self.split(rollout, now);
+        let holds = self.holds.borrow();
+        let hold = |version: VersionIndex| holds.get(version).copied().unwrap_or_default();
+        let fallback = rollout.fallback(hold);
+        let mut in_force: Vec<(u32, bool)> = (0..rollout.versions.len())
+            .map(|version| (split.weight(version).thousandths(), hold(version) == Hold::Out))
+            .collect();
+        let mut freed = 0;
+        for (version, (share, _)) in in_force.iter_mut().enumerate() {
+            let kept = match hold(version) {
+                _ if version == fallback => *share,
+                Hold::In => *share,
+                Hold::Probing => *share / 10,
+                Hold::Out => 0,
+            };
+            freed += *share - kept;
+            *share = kept;
+        }
+        if let Some((share, _)) = in_force.get_mut(fallback) {
+            *share += freed;
+        }
+        in_force
+    }
+}

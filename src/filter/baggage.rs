@@ -1,0 +1,75 @@
+//! Our members of the `baggage` header among those of others.
+
+use crate::bucket::VersionIndex;
+use crate::engine::{Plan, Request};
+use crate::http::baggage::{members, Builder, Member};
+
+use super::Host;
+
+/// Every member of `line` that is ours by whatever spelling, with the position of its rollout.
+pub fn members_of_ours<'a>(
+    plan: &'a Plan,
+    line: &'a [u8],
+) -> impl Iterator<Item = (usize, Member<'a>)> + 'a {
+    members(line).filter_map(|member| Some((rollout_of(plan, &member)?, member)))
+}
+
+/// Takes our members out of the baggage that came in, and puts in those of `decided`: pairs of a
+/// rollout's position and the version it gave, of rollouts that are in force.
+///
+/// A member of a rollout that trusts this peer stays where no decision replaces it. Members of others
+/// stay as they are; ours are left out where they would pass the specification's limits.
+pub fn rewrite(
+    host: &impl Host,
+    plan: &Plan,
+    request: &Request<'_>,
+    decided: &[(usize, VersionIndex)],
+) {
+    let rollouts = plan.rollouts();
+    let writes = |position: usize| rollouts.get(position).filter(|rollout| rollout.output.baggage);
+    let came = request.headers().first("baggage").is_some();
+    if !came && !decided.iter().any(|(position, _)| writes(*position).is_some()) {
+        return;
+    }
+    let mut builder = Builder::default();
+    let mut changed = false;
+    for member in request.headers().all("baggage").flat_map(members) {
+        let stays = rollout_of(plan, &member).is_none_or(|position| {
+            let decision = decided.iter().find(|(decided, _)| *decided == position);
+            rollouts.get(position).is_some_and(|rollout| {
+                let trusted = rollout.inherit.as_ref().is_some_and(|inherit| inherit.baggage)
+                    && member.key.strip_prefix(PREFIX) == Some(rollout.name.as_bytes())
+                    && rollout.trusts(request);
+                let says_the_same = decision.is_none_or(|(_, version)| {
+                    let version = rollout.versions.get(*version);
+                    version.is_some_and(|version| version.name.as_bytes() == member.value)
+                });
+                trusted && says_the_same && !(decision.is_some() && rollout.output.baggage)
+            })
+        });
+        if stays {
+            builder.keep(member.text);
+        }
+        changed |= !stays;
+    }
+    for (position, version) in decided {
+        let Some(rollout) = writes(*position) else { continue };
+        let Some(version) = rollout.versions.get(*version) else { continue };
+        changed |= builder.add(&format!("cohort-{}", rollout.name), &version.name);
+    }
+    if changed {
+        match builder.finish() {
+            line if line.is_empty() => host.remove_request_header(b"baggage"),
+            line => host.set_request_header("baggage", &line),
+        }
+    }
+}
+
+const PREFIX: &[u8] = b"cohort-";
+
+/// The position of the rollout that a member speaks of, however its key is spelled.
+fn rollout_of(plan: &Plan, member: &Member<'_>) -> Option<usize> {
+    let key = member.decoded_key();
+    let name = key.trim_ascii().strip_prefix(PREFIX)?;
+    plan.rollout_named(std::str::from_utf8(name).ok()?)
+}

@@ -1,0 +1,84 @@
+//! What the filter asks of a proxy.
+
+use std::net::IpAddr;
+
+use crate::config::Millis;
+use crate::http::Headers;
+
+/// A metric's handle, good for the life of the worker.
+pub type MetricId = u32;
+
+/// The kinds of metrics that a proxy keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// What stands under a key of the data that all workers of a proxy share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shared {
+    Missing,
+    /// The bytes, and the ticket that a conditional write needs.
+    Value(Vec<u8>, u32),
+    /// The proxy has no shared data, or not now.
+    Unavailable,
+}
+
+/// A GET to a cluster of the proxy.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    pub cluster: &'a str,
+    pub authority: &'a str,
+    pub path: &'a str,
+    pub timeout: Millis,
+}
+
+/// A proxy, as the filter sees it. No call may panic, whatever the proxy answers: what cannot be had
+/// is `None` or nothing.
+pub trait Host {
+    /// Nanoseconds since the Unix epoch.
+    fn now(&self) -> u64;
+    /// 128 bits from the system's source of randomness.
+    fn random(&self) -> Option<[u8; 16]>;
+    /// A variable of the VM's environment.
+    fn environment(&self, name: &str) -> Option<String>;
+    /// What tells this plugin from others in the same proxy.
+    fn identity(&self) -> String;
+    /// Asks for a tick every `period` milliseconds.
+    fn set_tick_period(&self, period: Millis);
+
+    /// The whole header map of the request, pseudo-headers included.
+    fn request_headers(&self) -> Headers;
+    /// Sets a request header in place of every line of that name.
+    fn set_request_header(&self, name: &str, value: &[u8]);
+    fn remove_request_header(&self, name: &[u8]);
+    fn request_trailers(&self) -> Headers;
+    fn remove_request_trailer(&self, name: &[u8]);
+    /// The client's address as the proxy trusts it.
+    fn client_address(&self) -> Option<IpAddr>;
+
+    /// The first line of a response header.
+    fn response_header(&self, name: &str) -> Option<Vec<u8>>;
+    fn response_trailer(&self, name: &str) -> Option<Vec<u8>>;
+    fn set_response_header(&self, name: &str, value: &str);
+    fn add_response_header(&self, name: &str, value: &str);
+    /// Envoy's response flags as bits (envoy/stream_info/stream_info.h, `CoreResponseFlag`).
+    fn response_flags(&self) -> Option<u64>;
+
+    fn define_metric(&self, kind: MetricKind, name: &str) -> Option<MetricId>;
+    fn increment(&self, counter: MetricId, by: u64);
+    /// Sets a gauge, or records a value in a histogram.
+    fn record(&self, metric: MetricId, value: u64);
+    /// A counter's total over all workers.
+    fn total(&self, counter: MetricId) -> Option<u64>;
+
+    fn shared(&self, key: &str) -> Shared;
+    /// Writes under a condition, and says whether it held: `Some(ticket)` that nobody wrote since it was
+    /// read, `None` that there is nothing yet.
+    fn set_shared(&self, key: &str, value: &[u8], ticket: Option<u32>) -> bool;
+
+    /// Sends a request; the answer comes with the token. `None` if it cannot be sent.
+    fn call(&self, call: Call<'_>) -> Option<u32>;
+}

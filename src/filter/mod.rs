@@ -1,0 +1,20 @@
+//! A decision to effects on one HTTP stream, against a [`Host`].
+//!
+//! [`Plugin`] is one configuration in one worker; [`Stream`] is one request. Neither knows
+//! proxy-wasm: the host is a parameter, so that the same code runs in Envoy and under a fake.
+
+mod active;
+mod baggage;
+mod host;
+mod outcome;
+mod plugin;
+mod series;
+mod stream;
+mod strip;
+mod warden;
+
+pub use active::Active;
+pub use host::{Call, Host, MetricId, MetricKind, Shared};
+pub use plugin::Plugin;
+pub use series::CodeClass;
+pub use stream::Stream;

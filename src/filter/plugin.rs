@@ -1,0 +1,174 @@
+//! One configuration of the plugin in one worker: loading it, keeping it alive, ticking.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::config::{Config, Millis};
+use crate::engine::Plan;
+
+use super::active::Active;
+use super::host::Shared;
+use super::warden::{self, Poll};
+use super::{series, Host, Stream};
+
+/// How long after its last sign of life a good configuration still counts as running: a bad one that
+/// comes within this time is an update, and is refused.
+const ALIVE: Millis = 10_000;
+
+/// How long a configuration that a newer one replaced goes on watching without a new stream.
+const LINGER: Millis = 5_000;
+
+/// The tick where a guard or a health check watches: a trip reaches every worker within two of them.
+const WATCHING_TICK: Millis = 250;
+
+/// The most health checks that are waited for.
+const POLLS: usize = 10_000;
+
+/// The tick otherwise.
+const IDLE_TICK: Millis = 1_000;
+
+thread_local! {
+    /// The newest configuration of each plugin in this worker. Old ones keep ticking until their last
+    /// stream has ended; this tells them that they are old.
+    static NEWEST: RefCell<BTreeMap<String, Rc<Active>>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// One configuration of the plugin in one worker.
+#[derive(Debug, Default)]
+pub struct Plugin {
+    active: Rc<Active>,
+    identity: String,
+    /// Health checks that are under way, by the proxy's token.
+    polls: RefCell<BTreeMap<u32, Poll>>,
+}
+
+impl Plugin {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a configuration, and says whether it is accepted. Problems go to the log at error level,
+    /// one a line, as `cohort validate` prints them.
+    ///
+    /// A bad configuration is refused where a good one is running, which then goes on. Where none is,
+    /// the filter starts with no rollouts, unless `COHORT_STRICT_START` is `1`: refusing the first
+    /// configuration makes the proxy fail every request.
+    pub fn on_configure(&mut self, host: &impl Host, bytes: &[u8]) -> bool {
+        self.identity = host.identity();
+        let invalid = series::config_invalid(host);
+        let say_invalid = |is: bool| {
+            if let Some(id) = invalid {
+                host.record(id, u64::from(is));
+            }
+        };
+        match Config::from_json(bytes) {
+            Ok(config) => {
+                self.activate(host, config);
+                say_invalid(false);
+                true
+            }
+            Err(problems) => {
+                for problem in &problems {
+                    log::error!("{problem}");
+                }
+                if self.is_update(host) {
+                    log::error!("the configuration is refused; the last good one stays");
+                    return false;
+                }
+                if host.environment("COHORT_STRICT_START").as_deref() == Some("1") {
+                    log::error!("the configuration is refused (COHORT_STRICT_START=1)");
+                    return false;
+                }
+                log::error!(
+                    "started without rollouts: every request goes by the route table's default"
+                );
+                self.active = Rc::new(Active::invalid());
+                say_invalid(true);
+                true
+            }
+        }
+    }
+
+    /// Watches, polls, and tells other workers that this configuration is alive.
+    pub fn on_tick(&self, host: &impl Host) {
+        let now = host.now() / 1_000_000;
+        if self.active.invalid || self.is_replaced(now) {
+            return;
+        }
+        self.beat(host, now);
+        let polls = warden::tick(host, &self.identity, &self.active, now);
+        let mut under_way = self.polls.borrow_mut();
+        under_way.extend(polls);
+        // A proxy that never answers must not fill the memory.
+        while under_way.len() > POLLS {
+            under_way.pop_first();
+        }
+    }
+
+    /// Takes the answer to a health check; `status` is its HTTP status.
+    pub fn on_call_response(&self, host: &impl Host, token: u32, status: Option<u16>) {
+        let Some(poll) = self.polls.borrow_mut().remove(&token) else { return };
+        let now = host.now() / 1_000_000;
+        let good = matches!(status, Some(200..=399));
+        warden::answered(host, &self.identity, &self.active, poll, good, now);
+    }
+
+    /// A new stream under this configuration.
+    pub fn stream(&self) -> Stream {
+        Stream::new(Rc::clone(&self.active))
+    }
+
+    fn activate(&mut self, host: &impl Host, config: Config) {
+        let now = host.now() / 1_000_000;
+        let active = Rc::new(Active::new(host, Plan::new(config)));
+        NEWEST.with(|newest| {
+            let mut newest = newest.borrow_mut();
+            if let Some(before) = newest.get(&self.identity) {
+                warden::take_over(&active, before);
+            }
+            newest.insert(self.identity.clone(), Rc::clone(&active));
+        });
+        warden::start(host, &self.identity, &active, now);
+        self.active = active;
+        self.beat(host, now);
+        let watching = self.active.live.iter().any(|live| !live.watches.borrow().is_empty());
+        host.set_tick_period(if watching { WATCHING_TICK } else { IDLE_TICK });
+        log::info!("{} rollouts are in force", self.active.plan.rollouts().len());
+    }
+
+    /// Whether a newer configuration took this one's place and no stream begins here any more.
+    fn is_replaced(&self, now: Millis) -> bool {
+        let newest = NEWEST.with(|newest| {
+            newest
+                .borrow()
+                .get(&self.identity)
+                .is_none_or(|newest| Rc::ptr_eq(newest, &self.active))
+        });
+        !newest && now.saturating_sub(self.active.last_stream.get()) > LINGER
+    }
+
+    fn alive_key(&self) -> String {
+        format!("cohort/{}/alive", self.identity)
+    }
+
+    /// Leaves a sign of life in the data that outlives VMs and configurations.
+    fn beat(&self, host: &impl Host, now: Millis) {
+        let key = self.alive_key();
+        let ticket = match host.shared(&key) {
+            Shared::Value(_, ticket) => Some(ticket),
+            Shared::Missing => None,
+            Shared::Unavailable => return,
+        };
+        // Whoever writes at the same time writes the same.
+        host.set_shared(&key, &now.to_le_bytes(), ticket);
+    }
+
+    /// Whether a good configuration of this plugin is running.
+    fn is_update(&self, host: &impl Host) -> bool {
+        let Shared::Value(bytes, _) = host.shared(&self.alive_key()) else { return false };
+        let Ok(bytes) = bytes.as_slice().try_into() else { return false };
+        let now = host.now() / 1_000_000;
+        now.abs_diff(Millis::from_le_bytes(bytes)) <= ALIVE
+    }
+}

@@ -1,0 +1,255 @@
+//! One HTTP stream: the request in, the answer out, the count at the end.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use smallvec::SmallVec;
+
+use crate::bucket::VersionIndex;
+use crate::config::{Mode, Rollout};
+use crate::engine::{decide, Decision, Reason, Request, Standing, Surroundings};
+use crate::http::HeaderName;
+
+use super::active::{Active, Live};
+use super::outcome::{number, Outcome};
+use super::series::{CodeClass, Count, What};
+use super::strip::{self, Written};
+use super::{baggage, Host};
+
+/// One HTTP stream. A stream ends with the configuration it began with.
+#[derive(Debug)]
+pub struct Stream {
+    active: Rc<Active>,
+    /// Nanoseconds since the Unix epoch.
+    began: u64,
+    decided: SmallVec<[Decided; 2]>,
+    /// `set-cookie` values to hand out.
+    cookies: Vec<String>,
+    outcome: Outcome,
+}
+
+/// What was decided for one rollout.
+#[derive(Clone, Copy, Debug)]
+struct Decided {
+    rollout: usize,
+    version: VersionIndex,
+    reason: Reason,
+}
+
+/// The surroundings of a request, as the host knows them.
+struct Outside<'a, H>(&'a H);
+
+impl<H: Host> Surroundings for Outside<'_, H> {
+    fn address(&self) -> Option<IpAddr> {
+        self.0.client_address()
+    }
+
+    fn random(&self) -> Option<[u8; 16]> {
+        self.0.random()
+    }
+}
+
+impl Stream {
+    pub fn new(active: Rc<Active>) -> Self {
+        Self {
+            active,
+            began: 0,
+            decided: SmallVec::new(),
+            cookies: Vec::new(),
+            outcome: Outcome::default(),
+        }
+    }
+
+    /// Decides every rollout that matches, and writes the decisions on the request.
+    pub fn on_request_headers(&mut self, host: &impl Host) {
+        let active = Rc::clone(&self.active);
+        if active.plan.rollouts().is_empty() && !active.invalid {
+            return;
+        }
+        let headers = host.request_headers();
+        if active.invalid {
+            strip::everything_of_ours(host, &headers);
+            return;
+        }
+        self.began = host.now();
+        let now = self.began / 1_000_000;
+        active.last_stream.set(now);
+
+        let plan = &active.plan;
+        let outside = Outside(host);
+        let request = Request::new(plan, &headers, &outside);
+        let mut written = Written::new();
+        let mut in_force: SmallVec<[(usize, VersionIndex); 2]> = SmallVec::new();
+        for position in plan.candidates(request.host()) {
+            let Some((rollout, live)) = active.rollout(position) else { continue };
+            if !rollout.applies(&request) {
+                continue;
+            }
+            let holds = live.holds.borrow();
+            let standing =
+                Standing { split: live.split(rollout, now), holds: &holds, turn: &live.turn };
+            let decision = decide(plan.config(), rollout, &standing, &request, &mut ());
+            count_ignored(host, rollout, live, &decision);
+            self.decided.push(Decided {
+                rollout: position,
+                version: decision.version,
+                reason: decision.reason,
+            });
+            if rollout.mode == Mode::Shadow {
+                log_shadow(rollout, &decision);
+                continue;
+            }
+            in_force.push((position, decision.version));
+            write_request(host, rollout, decision.version, &mut written);
+            if let Some((pin, value)) = rollout.pin.as_ref().zip(decision.pin.as_ref()) {
+                self.cookies.push(pin.cookie.header(value, request.is_https()));
+            }
+        }
+        strip::request_headers(host, plan, &request, &written);
+        baggage::rewrite(host, plan, &request, &in_force);
+        self.outcome.grpc =
+            headers.first("content-type").is_some_and(|kind| kind.starts_with(b"application/grpc"));
+        let https = request.is_https();
+        let issued = request.into_issued().into_iter().filter(|issued| issued.hand_out);
+        self.cookies.extend(issued.map(|issued| issued.cookie.header(&issued.id, https)));
+    }
+
+    /// Takes our names out of the trailers.
+    pub fn on_request_trailers(&self, host: &impl Host) {
+        if !self.active.plan.rollouts().is_empty() {
+            strip::request_trailers(host, &self.active.plan);
+        }
+    }
+
+    /// Notes the answer, and writes the decisions on it.
+    pub fn on_response_headers(&mut self, host: &impl Host, end_of_stream: bool) {
+        if self.decided.is_empty() {
+            return;
+        }
+        self.outcome.ended |= end_of_stream;
+        self.outcome.status = host.response_header(":status").and_then(|status| number(&status));
+        if self.outcome.grpc {
+            self.outcome.grpc_status =
+                host.response_header("grpc-status").and_then(|status| number(&status));
+        }
+        let mut written = Written::new();
+        for decided in &self.decided {
+            let Some(rollout) = self.active.plan.rollouts().get(decided.rollout) else { continue };
+            if rollout.mode == Mode::Shadow {
+                continue;
+            }
+            let output = &rollout.output;
+            let version =
+                rollout.versions.get(decided.version).map_or("", |version| version.name.as_str());
+            let reason = decided.reason.as_str();
+            for (name, value) in
+                [(&output.response_header, version), (&output.reason_header, reason)]
+            {
+                if let Some(name) = name.as_ref().filter(|name| claim(&mut written, name)) {
+                    host.set_response_header(name.as_str(), value);
+                }
+            }
+        }
+        for cookie in &self.cookies {
+            host.add_response_header("set-cookie", cookie);
+        }
+    }
+
+    /// Notes whether the answer is complete.
+    pub fn on_response_body(&mut self, end_of_stream: bool) {
+        self.outcome.ended |= end_of_stream;
+    }
+
+    /// Notes the real status of a gRPC answer.
+    pub fn on_response_trailers(&mut self, host: &impl Host) {
+        self.outcome.ended = true;
+        if self.outcome.grpc && !self.decided.is_empty() {
+            let status = host.response_trailer("grpc-status").and_then(|status| number(&status));
+            self.outcome.grpc_status = status.or(self.outcome.grpc_status);
+        }
+    }
+
+    /// Counts the outcome. The proxy calls this once for each stream, also for one that never had a
+    /// request.
+    pub fn on_log(&mut self, host: &impl Host) {
+        if self.decided.is_empty() {
+            return;
+        }
+        let outcome = self.outcome;
+        let nanos = host.now().saturating_sub(self.began);
+        let failed = outcome.is_failure(|| host.response_flags());
+        let class = CodeClass::of(outcome.status);
+        for decided in std::mem::take(&mut self.decided) {
+            let Some((rollout, live)) = self.active.rollout(decided.rollout) else { continue };
+            let series = live.series(host, rollout);
+            let count = |what| series.count(host, decided.version, what);
+            count(Count::Request(decided.reason));
+            count(Count::Response(class));
+            if !outcome.is_answer() {
+                continue;
+            }
+            let latency = rollout.guard.as_ref().and_then(|guard| guard.latency);
+            let limit = latency.map(|latency| latency.slower_than.saturating_mul(1_000_000));
+            let slow = limit.is_some_and(|limit| nanos > limit) && !outcome.is_upgrade();
+            if failed {
+                count(Count::Failure);
+            }
+            if slow {
+                count(Count::Slow);
+            }
+            series.duration(host, decided.version, (nanos + 500_000) / 1_000_000);
+            live.add(decided.version, failed, slow);
+        }
+    }
+}
+
+/// Sets what a decision says on the request. Of two decisions that would write the same header, the
+/// first does.
+fn write_request<'a>(
+    host: &impl Host,
+    rollout: &'a Rollout,
+    version: VersionIndex,
+    written: &mut Written<'a>,
+) {
+    let Some(version) = rollout.versions.get(version) else { return };
+    let output = &rollout.output;
+    let route = (&output.route_header, version.name.as_str());
+    let cluster = output.cluster_header.as_ref().zip(version.cluster.as_deref());
+    let others = version.request_headers.iter().map(|(name, value)| (name, value.as_str()));
+    for (name, value) in std::iter::once(route).chain(cluster).chain(others) {
+        if claim(written, name) {
+            host.set_request_header(name.as_str(), value.as_bytes());
+        }
+    }
+}
+
+/// Whether `name` was not written yet; from now on it is.
+fn claim<'a>(written: &mut Written<'a>, name: &'a HeaderName) -> bool {
+    let free = !written.contains(&name);
+    if free {
+        written.push(name);
+    }
+    free
+}
+
+fn count_ignored(host: &impl Host, rollout: &Rollout, live: &Live, decision: &Decision) {
+    let ignored = decision.ignored;
+    for (was, what) in [
+        (ignored.overrides, What::Override),
+        (ignored.pin, What::Pin),
+        (ignored.inherit, What::Inherit),
+    ] {
+        if was {
+            live.series(host, rollout).ignored(host, what);
+        }
+    }
+}
+
+#[cold]
+fn log_shadow(rollout: &Rollout, decision: &Decision) {
+    if log::log_enabled!(log::Level::Debug) {
+        let version =
+            rollout.versions.get(decision.version).map_or("", |version| version.name.as_str());
+        log::debug!("rollout {} (shadow): {version}, {}", rollout.name, decision.reason.as_str());
+    }
+}
