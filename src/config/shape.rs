@@ -16,11 +16,11 @@ macro_rules! shape {
         $(also $also:literal)?
     ) => {
         $(#[doc = $about])+
-        pub(super) struct $name {
-            $($(#[doc = $doc])+ pub(super) $field: $crate::config::read::Field<$type>,)+
+        pub(in crate::config) struct $name {
+            $($(#[doc = $doc])+ pub(in crate::config) $field: $crate::config::read::Field<$type>,)+
             /// Whether there were unknown keys.
             #[allow(dead_code)]
-            pub(super) odd: bool,
+            pub(in crate::config) odd: bool,
         }
 
         impl $crate::config::read::Read for $name {
@@ -62,7 +62,7 @@ macro_rules! text {
     ($(#[doc = $about:literal])+ $name:ident: $allowed:literal, $pattern:literal, $good:expr) => {
         $(#[doc = $about])+
         #[derive(Clone, Debug, PartialEq, Eq)]
-        pub(super) struct $name(pub(super) String);
+        pub(in crate::config) struct $name(pub(in crate::config) String);
 
         impl $crate::config::read::Text for $name {
             const ALLOWED: &'static str = $allowed;
