@@ -1,0 +1,84 @@
+//! What rollouts share: their names, the cookies of a browser, the headers of a request.
+
+use std::collections::BTreeMap;
+
+use crate::http::headers::fold;
+
+use super::place::{Place, Problems};
+use super::value::{shortened, Value};
+use super::version::again;
+
+/// Notes what does not go together among the rollouts at `at`, by what stands in the document, so that
+/// a rollout with another problem is held against the others too.
+pub(super) fn check(at: &Place<'_>, problems: &mut Problems) {
+    let mut names = BTreeMap::new();
+    let mut cookies = BTreeMap::new();
+    let mut pins = BTreeMap::new();
+    let mut outputs = BTreeMap::new();
+    for (index, rollout) in at.entries().enumerate() {
+        if let Some(name) = text(rollout.value(), &["name"]) {
+            if names.insert(name.to_owned(), index).is_some() {
+                again(name, &rollout.at("name"), problems);
+            }
+        }
+        for cookie in [&["anonymousId", "cookie", "name"][..], &["overrides", "cookie"]] {
+            if let Some(name) = text(rollout.value(), cookie) {
+                cookies.entry(name.to_owned()).or_insert(index);
+            }
+        }
+        for header in output_headers(rollout.value()) {
+            outputs.entry(header).or_insert(index);
+        }
+    }
+    for (index, rollout) in at.entries().enumerate() {
+        if let Some(name) = text(rollout.value(), &["pin", "cookie", "name"]) {
+            let other = pins.insert(name.to_owned(), index).or_else(|| cookies.get(name).copied());
+            if let Some(other) = other {
+                let found = format!("{}, which $.rollouts[{other}] uses too", shortened(name));
+                let allowed = "a cookie of its own".to_owned();
+                problems.add(&rollout.at("pin").at("cookie").at("name"), found, allowed);
+            }
+        }
+        let secret = ["overrides", "require", "secretHeader"];
+        if let Some(name) = text(rollout.value(), &secret) {
+            if let Some(other) = outputs.get(&folded(name)) {
+                let found = format!("{}, which $.rollouts[{other}] sets", shortened(name));
+                let overrides = rollout.at("overrides");
+                problems.add(&overrides.at("require").at("secretHeader"), found, "a header of its own".to_owned());
+            }
+        }
+    }
+}
+
+/// The string at the end of `keys`.
+fn text<'a>(value: &'a Value, keys: &[&str]) -> Option<&'a str> {
+    match keys.iter().try_fold(value, |value, key| value.get(key))? {
+        Value::String(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// The headers that a rollout sets, folded.
+fn output_headers(rollout: &Value) -> Vec<String> {
+    let mut headers = Vec::new();
+    match (text(rollout, &["output", "routeHeader"]), text(rollout, &["name"])) {
+        (Some(header), _) => headers.push(folded(header)),
+        (None, Some(name)) => headers.push(folded(&format!("x-cohort-{name}"))),
+        (None, None) => {}
+    }
+    for key in ["clusterHeader", "responseHeader", "reasonHeader"] {
+        headers.extend(text(rollout, &["output", key]).map(folded));
+    }
+    if let Some(Value::List(versions)) = rollout.get("versions") {
+        for version in versions {
+            if let Some(Value::Object(entries)) = version.get("requestHeaders") {
+                headers.extend(entries.iter().map(|(name, _)| folded(name)));
+            }
+        }
+    }
+    headers
+}
+
+fn folded(name: &str) -> String {
+    fold(name.as_bytes()).map(char::from).collect()
+}

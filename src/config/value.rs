@@ -1,0 +1,246 @@
+//! A JSON document as it was written.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::problem::{quoted, Path, Problem};
+
+/// A JSON value that keeps the order of keys, and keys that stand twice.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Null,
+    Bool(bool),
+    Number(f64),
+    String(String),
+    List(Vec<Value>),
+    Object(Vec<(String, Value)>),
+}
+
+impl Value {
+    /// Reads JSON text. Nesting is bounded by `serde_json`'s own limit of 128.
+    ///
+    /// # Errors
+    /// Where the text stops being JSON, as a problem with the whole document.
+    pub fn from_json(text: &[u8]) -> Result<Self, Problem> {
+        serde_json::from_slice(text).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            let text = error.to_string();
+            let what = text.split(" at line ").next().unwrap_or_default();
+            Problem {
+                path: Path::default(),
+                found: format!("invalid JSON at line {line} column {column} ({what})"),
+                allowed: "a JSON document".to_owned(),
+                hint: None,
+            }
+        })
+    }
+
+    /// The first value of `key`; `None` too where this is no object.
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        match self {
+            Self::Object(entries) => entries.iter().find(|(name, _)| name == key).map(|(_, value)| value),
+            _ => None,
+        }
+    }
+
+    /// The same text for the same content: keys sorted, numbers by value, no white space.
+    pub fn canonical(&self) -> String {
+        let mut out = String::new();
+        self.write_canonical(&mut out);
+        out
+    }
+
+    fn write_canonical(&self, out: &mut String) {
+        match self {
+            Self::Null => out.push_str("null"),
+            Self::Bool(true) => out.push_str("true"),
+            Self::Bool(false) => out.push_str("false"),
+            Self::Number(number) => out.push_str(&number_text(*number)),
+            Self::String(text) => out.push_str(&quoted(text)),
+            Self::List(values) => {
+                out.push('[');
+                for value in values {
+                    value.write_canonical(out);
+                    out.push(',');
+                }
+                out.push(']');
+            }
+            Self::Object(entries) => {
+                let mut sorted: Vec<&(String, Self)> = entries.iter().collect();
+                sorted.sort_by(|a, b| a.0.cmp(&b.0));
+                out.push('{');
+                for (key, value) in sorted {
+                    out.push_str(&quoted(key));
+                    out.push(':');
+                    value.write_canonical(out);
+                    out.push(',');
+                }
+                out.push('}');
+            }
+        }
+    }
+
+    /// What this is, in words that follow "found": a scalar's value, a string shortened.
+    pub(super) fn in_words(&self) -> String {
+        match self {
+            Self::Number(number) => number_text(*number),
+            Self::Bool(true) => "true".to_owned(),
+            Self::Bool(false) => "false".to_owned(),
+            Self::String(text) => format!("a string {}", shortened(text)),
+            _ => self.kind().to_owned(),
+        }
+    }
+
+    /// What this is, without its content.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "a boolean",
+            Self::Number(_) => "a number",
+            Self::String(_) => "a string",
+            Self::List(values) if values.is_empty() => "an empty list",
+            Self::List(_) => "a list",
+            Self::Object(entries) if entries.is_empty() => "an empty object",
+            Self::Object(_) => "an object",
+        }
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+impl From<u32> for Value {
+    fn from(value: u32) -> Self {
+        Self::Number(f64::from(value))
+    }
+}
+
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Self::String(value.to_owned())
+    }
+}
+
+/// The shortest text that reads back as the same number; powers of ten where it would be long.
+pub(super) fn number_text(number: f64) -> String {
+    if number == 0.0 {
+        "0".to_owned()
+    } else if number.abs() < 1e-9 || number.abs() >= 1e15 {
+        format!("{number:e}")
+    } else {
+        format!("{number}")
+    }
+}
+
+/// `text` quoted, its first 80 characters.
+pub(super) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(80) {
+        Some((at, _)) => format!("{}…", quoted(text.get(..at).unwrap_or_default())),
+        None => quoted(text),
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyJson)
+    }
+}
+
+struct AnyJson;
+
+impl<'de> Visitor<'de> for AnyJson {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value as f64))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value as f64))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Number(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = access.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::List(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = access.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Value::Object(entries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Value {
+        Value::from_json(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_order_of_keys_and_keys_that_stand_twice_are_kept() {
+        let value = json(r#"{"b": 1, "a": null, "b": [true, "x"]}"#);
+        let entry = |key: &str, value| (key.to_owned(), value);
+        let list = Value::List(vec![Value::Bool(true), Value::from("x")]);
+        assert_eq!(
+            value,
+            Value::Object(vec![entry("b", Value::Number(1.0)), entry("a", Value::Null), entry("b", list)])
+        );
+        assert_eq!(value.get("b"), Some(&Value::Number(1.0)));
+    }
+
+    #[test]
+    fn the_order_of_keys_and_the_spelling_of_numbers_do_not_change_the_canonical_text() {
+        let one = json(r#"{"a": 50, "b": {"c": 1e-3, "d": -0.0}}"#);
+        let other = json(r#"{"b": {"d": 0, "c": 0.001}, "a": 50.0}"#);
+        assert_eq!(one.canonical(), r#"{"a":50,"b":{"c":0.001,"d":0,},}"#);
+        assert_eq!(one.canonical(), other.canonical());
+        assert_ne!(json("[1,[2]]").canonical(), json("[[1],2]").canonical());
+        assert_ne!(json(r#"["1"]"#).canonical(), json("[1]").canonical());
+    }
+
+    #[test]
+    fn text_that_is_not_json_says_where_it_stops() {
+        let line = |text: &[u8]| Value::from_json(text).unwrap_err().to_string();
+        assert_eq!(
+            line(b"{\n  \"rollouts\": [,]}"),
+            "$: found invalid JSON at line 2 column 16 (expected value), allowed: a JSON document"
+        );
+        assert!(line(b"{} {}").contains("(trailing characters)"));
+        assert!(line(b"{\"a\": \"\xff\"}").contains("(invalid unicode code point)"));
+        assert!(line("[".repeat(200).as_bytes()).contains("(recursion limit exceeded)"));
+        assert!(line(b"1e999").contains("(number out of range)"));
+        assert!(Value::from_json("[".repeat(100_000).as_bytes()).is_err());
+    }
+}
