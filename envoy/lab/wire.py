@@ -62,8 +62,10 @@ class Connection:
         self._reader, self._writer = reader, writer
 
     @classmethod
-    async def open(cls, to: Address) -> Connection:
-        return cls(*await asyncio.open_connection(*to))
+    async def open(cls, to: Address, source: str | None = None) -> Connection:
+        """`source`: the client's address, such as 127.0.0.5 (on Linux all of 127.0.0.0/8 is there)."""
+        local = (source, 0) if source else None
+        return cls(*await asyncio.open_connection(*to, local_addr=local))
 
     async def __aenter__(self) -> Connection:
         return self
@@ -119,9 +121,11 @@ def request(
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
-async def get(to: Address, path: str = "/", headers: Pairs = (), **more: Any) -> Reply:
+async def get(
+    to: Address, path: str = "/", headers: Pairs = (), *, source: str | None = None, **more: Any
+) -> Reply:
     """One request on a connection of its own."""
-    async with await Connection.open(to) as connection:
+    async with await Connection.open(to, source) as connection:
         return await connection.get(path, headers, **more)
 
 
