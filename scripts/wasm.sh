@@ -56,8 +56,11 @@ case $do in
         with_library build --release --lib
         built=target/$target/release/cohort.wasm
         if command -v wasm-opt >/dev/null; then
+            # The module is stripped, and with it the list of features that rustc turns on by default.
             say "wasm-opt -O3"
-            wasm-opt -O3 "$built" -o target/cohort.wasm.new
+            wasm-opt -O3 --enable-bulk-memory --enable-multivalue --enable-mutable-globals \
+                --enable-nontrapping-float-to-int --enable-reference-types --enable-sign-ext \
+                "$built" -o target/cohort.wasm.new
         else
             say "not optimised: no wasm-opt on PATH (binaryen); the filter works all the same"
             cp "$built" target/cohort.wasm.new

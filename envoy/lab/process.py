@@ -28,6 +28,7 @@ class Process:
         self.name = name
         #: Where its standard error goes.
         self.log = log
+        self._told_to_end = False
 
     @classmethod
     async def start(
@@ -72,9 +73,15 @@ class Process:
         if self.alive:
             self.child.send_signal(sig)
 
+    def begin_stop(self) -> None:
+        """SIGTERM, once: a second one might meet a process that no longer handles it."""
+        if not self._told_to_end:
+            self._told_to_end = True
+            self.send(signal.SIGTERM)
+
     async def stop(self, grace: float = 10.0) -> int:
         """SIGTERM, then SIGKILL after `grace` seconds. Its exit code."""
-        self.send(signal.SIGTERM)
+        self.begin_stop()
         try:
             return await asyncio.wait_for(self.child.wait(), grace)
         except asyncio.TimeoutError:

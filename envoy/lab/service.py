@@ -74,7 +74,7 @@ class Service:
 
     def begin_stop(self) -> None:
         """SIGTERM, as a platform sends it; `stop` awaits the end."""
-        self.process.send(signal.SIGTERM)
+        self.process.begin_stop()
 
     async def stop(self, grace: float = 35.0) -> int:
         """SIGTERM and the end: its exit code. Does nothing the second time."""

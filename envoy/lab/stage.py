@@ -262,11 +262,14 @@ class Stage:
 
         def complete(metrics: Any) -> bool:
             asked = metrics.sum("cohort_requests_total", rollout=name)
-            return 0 < asked <= metrics.sum("cohort_responses_total", rollout=name)
+            timed = metrics.sum("cohort_request_duration_milliseconds_count", rollout=name)
+            # Histograms come with a flush, a moment after the counters.
+            return 0 < asked <= min(timed, metrics.sum("cohort_responses_total", rollout=name))
 
         metrics = await self.proxy.metrics_when(complete, "as many answers counted as requests")
         self.step("the proxy's own metrics (/stats/prometheus)")
-        classes = sorted(metrics.by("code_class", "cohort_responses_total", rollout=name))
+        counts = metrics.by("code_class", "cohort_responses_total", rollout=name)
+        classes = sorted(code for code, count in counts.items() if count)
         rows = []
         for one in self.rollout["versions"]:
             labels = {"rollout": name, "rollout_version": one["name"]}
