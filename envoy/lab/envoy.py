@@ -38,10 +38,11 @@ class ConfigRefused(Exception):
 
 
 def binary() -> str:
-    """The Envoy to run: what the variable ENVOY names, else the one on PATH."""
-    found = os.environ.get("ENVOY") or shutil.which("envoy")
+    """The Envoy to run: what the variable ENVOY names, else the one on PATH, else one that make fetched."""
+    fetched = sorted((REPOSITORY / "target" / "envoy").glob("*/envoy/_bin/envoy"))
+    found = os.environ.get("ENVOY") or shutil.which("envoy") or (str(fetched[-1]) if fetched else None)
     if not found:
-        raise EnvoyFailed("no Envoy: set ENVOY, or run `make venv` (it fetches the pinned one)")
+        raise EnvoyFailed("no Envoy: run `make demo` or `make test` (they fetch it), or set ENVOY")
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import Launch, config, rollout
+from lab import bootstrap
 from lab.envoy import ConfigRefused, Envoy
 from lab.wire import get
 
@@ -103,8 +104,6 @@ async def test_every_problem_is_named_at_once_in_document_order(proxy: Envoy):
 
 
 async def test_a_listener_beside_shares_counters_but_not_configurations(launch: Launch):
-    from lab import bootstrap
-
     proxy = await launch(config=config(rollout(100)), edit=lambda boot: bootstrap.add_listener(boot, "second"))
     for port in proxy.ports.values():
         reply = await get(("127.0.0.1", port), headers=[("x-user-id", "u")])

@@ -8,6 +8,7 @@ import pytest
 from conftest import config, rollout
 from lab import arithmetic
 from lab.envoy import Envoy
+from lab.until import until
 from lab.wire import Reply, get
 
 OVERRIDES = {
@@ -178,8 +179,6 @@ async def test_the_access_log_says_version_reason_and_route(proxy: Envoy):
 
     def logged() -> list[str]:
         return [line for line in proxy.access_log() if "/log-me" in line]
-
-    from lab.until import until
 
     (line,) = await until(logged, "a line of the access log")
     assert "checkout=canary reason=HASH cluster=checkout-v2 route=canary" in line

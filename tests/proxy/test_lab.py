@@ -10,6 +10,7 @@ import pytest
 from conftest import Launch, config, rollout
 from lab import arithmetic, wire
 from lab.client import Load, ask, users
+from lab.envoy import Envoy, EnvoyFailed
 from lab.process import listens
 from lab.service import Service
 from lab.until import TooLate, until
@@ -93,8 +94,6 @@ async def test_a_port_belongs_to_the_process_that_listens_there(launch: Launch):
 
 
 async def test_an_envoy_that_ends_by_itself_is_noticed(launch: Launch):
-    from lab.envoy import Envoy, EnvoyFailed
-
     def broken(boot: dict) -> None:
         boot["static_resources"]["clusters"][0]["lb_policy"] = "NO_SUCH_POLICY"
 
