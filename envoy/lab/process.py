@@ -1,0 +1,120 @@
+"""Child processes that end with us."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def _end_with_parent() -> None:
+    """In the child, before exec: the kernel sends SIGTERM when the parent dies, however it dies."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class Process:
+    """A child process, started by `start`, ended by `stop`."""
+
+    def __init__(self, child: asyncio.subprocess.Process, name: str, log: Path) -> None:
+        self.child = child
+        self.name = name
+        #: Where its standard error goes.
+        self.log = log
+        self._told_to_end = False
+
+    @classmethod
+    async def start(
+        cls,
+        name: str,
+        argv: Sequence[str],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        stdout: Path | None = None,
+    ) -> Process:
+        """Starts `argv`. Standard output is a pipe unless a file is given for it.
+
+        The child is in a session of its own, so that a Ctrl-C in the terminal reaches only us and we
+        stop our children in order.
+        """
+        out = stdout.open("ab") if stdout else asyncio.subprocess.PIPE
+        with log.open("ab") as err:
+            child = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
+        if stdout:
+            out.close()
+        return cls(child, name, log)
+
+    @property
+    def pid(self) -> int:
+        return self.child.pid
+
+    @property
+    def alive(self) -> bool:
+        return self.child.returncode is None
+
+    def send(self, sig: signal.Signals) -> None:
+        """A signal to this process; nothing happens if it has ended."""
+        if self.alive:
+            self.child.send_signal(sig)
+
+    def begin_stop(self) -> None:
+        """SIGTERM, once: a second one might meet a process that no longer handles it."""
+        if not self._told_to_end:
+            self._told_to_end = True
+            self.send(signal.SIGTERM)
+
+    async def stop(self, grace: float = 10.0) -> int:
+        """SIGTERM, then SIGKILL after `grace` seconds. Its exit code."""
+        self.begin_stop()
+        try:
+            return await asyncio.wait_for(self.child.wait(), grace)
+        except asyncio.TimeoutError:
+            self.send(signal.SIGKILL)
+            return await self.child.wait()
+
+    def tail(self, lines: int = 20) -> str:
+        """The last lines of its log."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether process `pid` holds a listening TCP socket on `port`.
+
+    Two Envoys can listen on one port, and a leftover one would answer silently. Elsewhere than on
+    Linux there is no /proc to ask: true.
+    """
+    if sys.platform != "linux":
+        return True
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        lines = Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+        for fields in map(str.split, lines):
+            listening = fields[3] == "0A"
+            if listening and int(fields[1].rpartition(":")[2], 16) == port:
+                inodes.add(f"socket:[{fields[9]}]")
+    if not inodes:
+        return False
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            if os.readlink(fd) in inodes:
+                return True
+        except FileNotFoundError:  # closed meanwhile
+            continue
+    return False

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# The filter for wasm32: `wasm.sh build` leaves target/cohort.wasm, `wasm.sh clippy` checks it.
+#
+# Needs the library of wasm32-unknown-unknown. In this order: it is there; rustup fetches it; Debian's
+# compiler builds it from Debian's sources (COHORT_WASM_TOOLCHAIN=debian goes there at once).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target=wasm32-unknown-unknown
+do=${1:-build}
+
+say() { echo "   $*" >&2; }
+
+has_target() {
+    local libraries
+    libraries=$(rustc --print target-libdir --target $target 2>/dev/null) && compgen -G "$libraries/libstd-*.rlib" >/dev/null
+}
+
+fetched_target() {
+    command -v rustup >/dev/null || return 1
+    say "fetching the library for $target with rustup"
+    rustup target add $target >&2 && has_target
+}
+
+# Debian's packages rustc-web and cargo-web are a recent compiler; rust-web-src is its library's source.
+debian_cargo() {
+    local packages="rustc-web cargo-web rust-web-src" linker
+    if ! dpkg -s $packages >/dev/null 2>&1; then
+        if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+            say "installing Debian's $packages"
+            apt-get install -qq -y --no-install-recommends $packages >/dev/null
+        else
+            say "no library for $target: rustup could not fetch it. On Debian: apt-get install $packages"
+            exit 1
+        fi
+    fi
+    linker=$(compgen -G "$(rustc --print sysroot)/lib/rustlib/*/bin/rust-lld" | head -1) || true
+    linker=${linker:-$(command -v wasm-ld || compgen -c wasm-ld- | head -1)}
+    [ -n "$linker" ] || { say "no linker for $target: neither rust-lld nor wasm-ld"; exit 1; }
+    RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$linker \
+        /usr/bin/cargo "$@" --target $target -Z build-std=std,panic_abort
+}
+
+if [ "${COHORT_WASM_TOOLCHAIN:-}" != debian ] && { has_target || fetched_target; }; then
+    with_library() { cargo "$@" --target $target; }
+else
+    with_library() { debian_cargo "$@"; }
+    if [ "$do" = clippy ]; then
+        say "not checked: clippy needs the library of $target, and Debian's compiler brings no clippy"
+        exit 0
+    fi
+fi
+
+case $do in
+    build)
+        with_library build --release --lib
+        built=target/$target/release/cohort.wasm
+        if command -v wasm-opt >/dev/null; then
+            # The module is stripped, and with it the list of features that rustc turns on by default.
+            say "wasm-opt -O3"
+            wasm-opt -O3 --enable-bulk-memory --enable-multivalue --enable-mutable-globals \
+                --enable-nontrapping-float-to-int --enable-reference-types --enable-sign-ext \
+                "$built" -o target/cohort.wasm.new
+        else
+            say "not optimised: no wasm-opt on PATH (binaryen); the filter works all the same"
+            cp "$built" target/cohort.wasm.new
+        fi
+        mv target/cohort.wasm.new target/cohort.wasm
+        say "$(wc -c <target/cohort.wasm | tr -d ' ') bytes"
+        ;;
+    clippy)
+        with_library clippy --quiet --lib -- -D warnings
+        ;;
+    *)
+        say "usage: wasm.sh build|clippy"
+        exit 2
+        ;;
+esac

@@ -1,0 +1,179 @@
+//! Warnings: what is legal in a configuration and surely not meant.
+
+mod implies;
+
+use crate::bucket::VersionIndex;
+use crate::config::{Choice, Config, Path, PathSegment, Rollout};
+use crate::http::SetCookie;
+
+use super::source::tree::{Data, Node, Position};
+use super::source::{place_of, Document};
+
+/// Something that is legal and surely not meant.
+#[derive(Debug)]
+pub struct Warning {
+    pub at: Position,
+    pub path: Path,
+    pub text: String,
+}
+
+/// Every warning about a document, in the document's order.
+pub fn warnings(document: &Document) -> Vec<Warning> {
+    let mut found = Vec::new();
+    if let Some(tree) = &document.tree {
+        words(tree, &mut Path::default(), &mut found);
+    }
+    if let Ok(config) = &document.config {
+        for (position, rollout) in config.rollouts.iter().enumerate() {
+            let place = Place { path: Path::default().key("rollouts").index(position), rollout };
+            let earlier = config.rollouts.get(..position).unwrap_or_default();
+            place.rules(config, &mut found);
+            place.cookies(&mut found);
+            place.salt(earlier, &mut found);
+            place.header(earlier, &mut found);
+            place.guard(&mut found);
+        }
+    }
+    let at = |path: &Path| document.tree.as_ref().map_or(document.at, |tree| place_of(tree, path));
+    let mut warnings: Vec<Warning> =
+        found.into_iter().map(|(path, text)| Warning { at: at(&path), path, text }).collect();
+    warnings.sort_by_key(|warning| warning.at);
+    warnings
+}
+
+type Found = Vec<(Path, String)>;
+
+/// Words that one reader of YAML takes for a boolean and another for a text.
+fn words(node: &Node, path: &mut Path, found: &mut Found) {
+    match &node.data {
+        Data::Word(value, word) => found.push((
+            path.clone(),
+            format!(
+                "{word} without quotes is the boolean {value} to Kubernetes and Envoy; \
+                 write \"{word}\" for the text, {value} for the boolean"
+            ),
+        )),
+        Data::List(items) => {
+            for (index, item) in items.iter().enumerate() {
+                path.segments.push(PathSegment::Index(index));
+                words(item, path, found);
+                path.segments.pop();
+            }
+        }
+        Data::Object(members) => {
+            for member in members {
+                path.segments.push(PathSegment::Key(member.key.clone()));
+                words(&member.value, path, found);
+                path.segments.pop();
+            }
+        }
+        _ => {}
+    }
+}
+
+trait Below {
+    fn key(&self, key: &str) -> Path;
+    fn index(&self, index: usize) -> Path;
+}
+
+impl Below for Path {
+    fn key(&self, key: &str) -> Path {
+        let mut below = self.clone();
+        below.segments.push(PathSegment::Key(key.to_owned()));
+        below
+    }
+
+    fn index(&self, index: usize) -> Path {
+        let mut below = self.clone();
+        below.segments.push(PathSegment::Index(index));
+        below
+    }
+}
+
+/// One rollout, and where it stands.
+struct Place<'a> {
+    path: Path,
+    rollout: &'a Rollout,
+}
+
+impl Place<'_> {
+    /// A rule that an earlier one leaves nothing for.
+    fn rules(&self, config: &Config, found: &mut Found) {
+        let rules = &self.rollout.rules;
+        for (later, rule) in rules.iter().enumerate() {
+            let earlier = rules.get(..later).unwrap_or_default();
+            let blocking = earlier.iter().find(|earlier| implies::rule(config, rule, earlier));
+            if let Some(blocking) = blocking {
+                let text = format!(
+                    "can never decide, because rule {} comes first and holds whenever this one does",
+                    blocking.name
+                );
+                found.push((self.path.key("rules").index(later), text));
+            }
+        }
+    }
+
+    fn cookies(&self, found: &mut Found) {
+        let pin = self.rollout.pin.as_ref().map(|pin| ("pin", &pin.cookie));
+        let id = self.rollout.anonymous_id.as_ref().map(|cookie| ("anonymousId", cookie));
+        for (key, cookie) in pin.into_iter().chain(id) {
+            if let SetCookie { domain: Some(domain), secure: None | Some(false), .. } = cookie {
+                let text = format!(
+                    "a cookie for all of {domain} without secure: true, so that any of its hosts can \
+                     be sent it, and can set it, over plain http"
+                );
+                found.push((self.path.key(key).key("cookie"), text));
+            }
+        }
+    }
+
+    fn salt(&self, earlier: &[Rollout], found: &mut Found) {
+        let same = |other: &&Rollout| {
+            other.salt == self.rollout.salt && other.scheme == self.rollout.scheme
+        };
+        if let Some(other) = earlier.iter().find(same) {
+            let text = format!(
+                "has the salt of rollout {} ({}), so that the same users are first in both",
+                other.name, other.salt
+            );
+            found.push((self.path.clone(), text));
+        }
+    }
+
+    /// A route header that an earlier rollout always writes first.
+    fn header(&self, earlier: &[Rollout], found: &mut Found) {
+        let header = &self.rollout.output.route_header;
+        let takes = |other: &&Rollout| other.matches.is_none() && other.output.route_header == *header;
+        if let Some(other) = earlier.iter().find(takes) {
+            let text = format!(
+                "never writes {header}, because rollout {} comes first and matches every request",
+                other.name
+            );
+            found.push((self.path.clone(), text));
+        }
+    }
+
+    fn guard(&self, found: &mut Found) {
+        let rollout = self.rollout;
+        let weighted = || (0..rollout.versions.len()).filter(|&version| version != rollout.stable);
+        if rollout.guard.is_some() && !weighted().any(|version| self.can_get_users(version)) {
+            let text = "watches versions without weight: nobody gets any of them".to_owned();
+            found.push((self.path.key("guard"), text));
+        }
+    }
+
+    /// Whether users can get `version` at some time without asking for it.
+    fn can_get_users(&self, version: VersionIndex) -> bool {
+        let rollout = self.rollout;
+        let drains = rollout.versions.get(version).is_some_and(|version| version.drain);
+        let ramp = rollout.ramp.iter().flat_map(|ramp| ramp.steps.iter().map(|step| &step.split));
+        let in_split = std::iter::once(&rollout.split)
+            .chain(ramp)
+            .any(|split| split.weight(version).thousandths() > 0);
+        let by_rule = rollout.rules.iter().any(|rule| match &rule.choice {
+            Choice::Version(chosen) => *chosen == version,
+            Choice::Weights(split) => split.weight(version).thousandths() > 0,
+        });
+        drains || in_split || by_rule || rollout.inherit.is_some()
+    }
+}

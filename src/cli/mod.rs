@@ -1,0 +1,115 @@
+//! The native command `cohort` (design.md section 8).
+//!
+//! `source` finds configurations in files, `report` prints what is wrong with them, and each other
+//! module is one subcommand.
+
+mod args;
+mod explain;
+mod lint;
+mod migrate;
+mod report;
+mod simulate;
+mod source;
+mod style;
+mod validate;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::config;
+use args::{Cli, Color, Command};
+
+/// Runs the command with the arguments and streams of this process.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.color {
+        Color::Auto => anstream::ColorChoice::Auto,
+        Color::Always => anstream::ColorChoice::Always,
+        Color::Never => anstream::ColorChoice::Never,
+    }
+    .write_global();
+    let mut out = io::BufWriter::new(anstream::stdout().lock());
+    let mut err = anstream::stderr().lock();
+    let done = carry_out(cli.command, &mut out, &mut err).and_then(|code| out.flush().map(|()| code));
+    match done {
+        Ok(code) => code.into(),
+        // Who closed our standard output has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            // There is nowhere left to say so if this fails too.
+            let _ = writeln!(err, "cohort: cannot write: {error}");
+            Exit::Unreadable.into()
+        }
+    }
+}
+
+fn carry_out(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
+    match command {
+        Command::Validate(args) => validate::run(&args, out, err),
+        Command::Explain(args) => explain::run(&args, out, err),
+        Command::Simulate(args) => simulate::run(&args, out, err),
+        Command::Migrate(args) => migrate::run(&args, out, err),
+        Command::Schema => {
+            let schema = serde_json::to_string_pretty(&config::schema())?;
+            writeln!(out, "{schema}")?;
+            Ok(Exit::Good)
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "cohort", &mut Flat(out));
+            Ok(Exit::Good)
+        }
+        Command::Man => man(out),
+    }
+}
+
+/// The manual: the command, then each subcommand, as one page.
+fn man(out: &mut dyn Write) -> io::Result<Exit> {
+    let mut command = Cli::command();
+    command.build();
+    clap_mangen::Man::new(command.clone()).title("COHORT").render(&mut Flat(out))?;
+    for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
+        let name = subcommand.get_name();
+        writeln!(out, ".SH \"COHORT {}\"", name.to_uppercase())?;
+        let page = clap_mangen::Man::new(subcommand.clone());
+        page.render_synopsis_section(&mut Flat(out))?;
+        page.render_description_section(&mut Flat(out))?;
+        page.render_options_section(&mut Flat(out))?;
+        page.render_extra_section(&mut Flat(out))?;
+    }
+    Ok(Exit::Good)
+}
+
+/// A writer of known size around one of unknown size.
+struct Flat<'a>(&'a mut dyn Write);
+
+impl Write for Flat<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// How the command ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Exit {
+    Good,
+    /// There is a problem in a configuration.
+    Problems,
+    /// Something could not be read.
+    Unreadable,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Good => Self::SUCCESS,
+            Exit::Problems => Self::from(1),
+            Exit::Unreadable => Self::from(2),
+        }
+    }
+}

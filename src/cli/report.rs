@@ -1,0 +1,119 @@
+//! What is wrong with a file, for people and for scripts.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::args::Output;
+use super::lint::{self, Warning};
+use super::source::{self, Document, Problem, Unreadable};
+use super::style::{paint, BAD, STRONG, WARNING};
+use super::Exit;
+use crate::config::Config;
+
+/// Says what is wrong: for people on standard error, for scripts on standard output.
+pub struct Report<'a> {
+    pub out: &'a mut dyn Write,
+    pub err: &'a mut dyn Write,
+    pub output: Output,
+}
+
+impl Report<'_> {
+    /// A file that could not be read, or has nothing for us in it.
+    pub fn unreadable(&mut self, file: &str, why: &Unreadable) -> io::Result<Exit> {
+        match self.output {
+            Output::Text => writeln!(self.err, "{} {file}: {why}", paint(BAD, "cohort:"))?,
+            Output::Json => {
+                let why = why.to_string();
+                json_line(self.out, &Line { file, kind: Kind::Unreadable { why: &why } })?;
+            }
+        }
+        Ok(Exit::Unreadable)
+    }
+
+    /// Everything that is wrong with a configuration, then what is only odd.
+    pub fn document(&mut self, file: &str, document: &Document) -> io::Result<Exit> {
+        let problems = document.config.as_ref().err().map_or(&[][..], Vec::as_slice);
+        for problem in problems {
+            self.problem(file, problem)?;
+        }
+        for warning in lint::warnings(document) {
+            self.warning(file, &warning)?;
+        }
+        Ok(if problems.is_empty() { Exit::Good } else { Exit::Problems })
+    }
+
+    fn problem(&mut self, file: &str, problem: &Problem) -> io::Result<()> {
+        let Problem { at, path, found, allowed, hint, line } = problem;
+        match self.output {
+            Output::Text => writeln!(self.err, "{} {line}", paint(STRONG, format!("{file}:{at}:"))),
+            Output::Json => {
+                let (line, column) = (at.line, at.column);
+                let kind = Kind::Problem { line, column, path, found, allowed, hint };
+                json_line(self.out, &Line { file, kind })
+            }
+        }
+    }
+
+    fn warning(&mut self, file: &str, warning: &Warning) -> io::Result<()> {
+        let Warning { at, path, text } = warning;
+        match self.output {
+            Output::Text => {
+                let place = paint(STRONG, format!("{file}:{at}:"));
+                writeln!(self.err, "{place} {} {path}: {text}", paint(WARNING, "warning:"))
+            }
+            Output::Json => {
+                let (path, warning) = (&path.to_string(), text.as_str());
+                let kind = Kind::Warning { line: at.line, column: at.column, path, warning };
+                json_line(self.out, &Line { file, kind })
+            }
+        }
+    }
+}
+
+/// What `--output json` says of a file.
+#[derive(Serialize)]
+pub struct Line<'a> {
+    pub file: &'a str,
+    #[serde(flatten)]
+    pub kind: Kind<'a>,
+}
+
+/// One thing to say of a file.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Kind<'a> {
+    Unreadable { why: &'a str },
+    Problem { line: usize, column: usize, path: &'a str, found: &'a str, allowed: &'a str, hint: &'a Option<String> },
+    Warning { line: usize, column: usize, path: &'a str, warning: &'a str },
+    Good { line: usize, column: usize, carrier: &'a Option<String>, rollouts: &'a [&'a str] },
+}
+
+/// `value` as JSON on a line of its own.
+pub fn json_line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    out.write_all(b"\n")
+}
+
+/// The one configuration in `file`, for a command that takes one; what is wrong with it is said.
+pub fn only(
+    file: &str,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<Result<Config, Exit>> {
+    let mut report = Report { out, err, output: Output::Text };
+    let read = source::bytes(file).and_then(|bytes| source::documents(file, &bytes));
+    let mut documents = match read {
+        Ok(documents) => documents,
+        Err(why) => return Ok(Err(report.unreadable(file, &why)?)),
+    };
+    let count = documents.len();
+    let Some(document) = documents.pop().filter(|_| count == 1) else {
+        let why = format!("found {count} configurations of this filter, allowed: one");
+        return Ok(Err(report.unreadable(file, &Unreadable::Io(why))?));
+    };
+    if document.config.is_err() {
+        report.document(file, &document)?;
+    }
+    Ok(document.config.map_err(|_| Exit::Problems))
+}

@@ -1,0 +1,66 @@
+"""What tests on a real Envoy start from: services, Envoys, and configurations to change."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from lab import bootstrap
+from lab.envoy import Envoy
+from lab.service import Service
+
+Launch = Callable[..., Awaitable[Envoy]]
+
+
+def rollout(weight: float = 30, **more: Any) -> dict[str, Any]:
+    """A rollout with a stable version and a canary; `more` adds to it or replaces."""
+    return {
+        "name": "checkout",
+        "versions": [{"name": "stable"}, {"name": "canary", "weight": weight}],
+        "hashKey": [{"header": "x-user-id"}],
+        "output": {"responseHeader": "x-cohort-checkout", "reasonHeader": "x-cohort-reason"},
+        **more,
+    }
+
+
+def config(*rollouts: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"rollouts": list(rollouts), **more}
+
+
+@pytest.fixture(scope="session")
+async def v1() -> AsyncIterator[Service]:
+    async with Service("checkout-v1") as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+async def v2() -> AsyncIterator[Service]:
+    async with Service("checkout-v2") as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+async def launch(v1: Service, v2: Service) -> AsyncIterator[Launch]:
+    """Starts Envoys that end with the module: `await launch(config=..., concurrency=2)`."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**options: Any) -> Envoy:
+            clusters = {"checkout-v1": v1.address, "checkout-v2": v2.address, **options.pop("clusters", {})}
+            return await stack.enter_async_context(Envoy(clusters=clusters, **options))
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+async def proxy(launch: Launch) -> Envoy:
+    """One Envoy for all tests of a module; each gives it the configuration that it needs."""
+    return await launch(config=config(rollout()))
+
+
+@pytest.fixture(scope="module")
+async def direct(launch: Launch) -> Envoy:
+    """An Envoy that answers by itself with the chosen route's name in `x-served-by`, on two workers."""
+    routes = bootstrap.answer_directly("x-cohort-checkout", ["canary", "green"], "stable")
+    return await launch(config=config(rollout()), routes=routes, concurrency=2)
