@@ -94,6 +94,12 @@ impl Write for Flat<'_> {
     }
 }
 
+/// The time of this machine.
+fn now() -> config::Millis {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| config::Millis::try_from(since.as_millis()).unwrap_or(config::Millis::MAX))
+}
+
 /// How the command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Exit {

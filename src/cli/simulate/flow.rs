@@ -15,8 +15,6 @@ pub struct Flow<'a> {
     /// How many there are now: those behind were only before.
     pub present: usize,
     pub reasons: [u64; REASONS],
-    /// Whether there is a before to compare with.
-    pub compared: bool,
     pub total: u64,
 }
 
@@ -56,7 +54,6 @@ impl<'a> Flow<'a> {
             versions: names.iter().enumerate().map(tally).collect(),
             present,
             reasons: [0; REASONS],
-            compared: before.is_some(),
             total: 0,
         };
         (flow, columns)

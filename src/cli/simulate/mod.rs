@@ -166,13 +166,14 @@ impl Simulation<'_> {
     fn compare(&self, new: &Plan, old: Option<&Plan>, args: &Simulate, out: &mut dyn Write) -> io::Result<()> {
         let passes = new.rollouts().len() as u64 * (1 + u64::from(old.is_some()));
         let bar = progress(self.keys.count() * passes);
+        // Nobody probes here, so that it does not matter whose turn it is.
+        let turn = Cell::new(0);
         let mut flows = Vec::new();
         for rollout in new.rollouts() {
-            let turns = (Cell::new(0), Cell::new(0));
-            let after = Side::new(new, rollout, self.now, &turns.0);
+            let after = Side::new(new, rollout, self.now, &turn);
             let before = old.and_then(|plan| {
                 let position = plan.rollout_named(&rollout.name)?;
-                Some(Side::new(plan, plan.rollouts().get(position)?, self.now, &turns.1))
+                Some(Side::new(plan, plan.rollouts().get(position)?, self.now, &turn))
             });
             let (mut flow, columns) = Flow::new(&after, before.as_ref());
             let (mut key, mut scratch) = (Vec::new(), Vec::new());

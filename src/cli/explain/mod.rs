@@ -1,0 +1,272 @@
+//! `cohort explain`: one request, step by step.
+
+mod proxy;
+mod why;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::rc::Rc;
+
+use serde::Serialize;
+
+use super::args::{Explain, Output};
+use super::report::{self, json_line};
+use super::style::{self, paint, FAINT, STRONG};
+use super::Exit;
+use crate::bucket::Split;
+use crate::config::{Choice, KeySource, Mode, Rollout};
+use crate::engine::{decide, Decision, Plan, Reason, Request, Standing, Verdict, Witness};
+use crate::filter::{Active, Stream};
+
+use proxy::{Change, Proxy};
+
+pub fn run(args: &Explain, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
+    let config = match report::only(&args.file, out, err)? {
+        Ok(config) => config,
+        Err(exit) => return Ok(exit),
+    };
+    let proxy = Proxy {
+        request: headers(args).collect(),
+        address: args.address,
+        now: args.at.unwrap_or_else(super::now),
+        changes: RefCell::default(),
+    };
+    let active = Rc::new(Active::new(&proxy, Plan::new(config)));
+    let mut stream = Stream::new(Rc::clone(&active));
+    stream.on_request_headers(&proxy);
+    stream.on_response_headers(&proxy, true);
+    let changes = proxy.changes.take();
+    let request = Request::new(&active.plan, &proxy.request, &proxy);
+    let explained = active.plan.rollouts().iter().enumerate().filter_map(|(position, _)| {
+        let (rollout, live) = active.rollout(position)?;
+        if !rollout.applies(&request) {
+            return Some(Explained { rollout, split: &rollout.split, steps: Vec::new(), decision: None });
+        }
+        let split = live.split(rollout, proxy.now);
+        let standing = Standing { split, holds: &[], turn: &live.turn };
+        let mut steps = Steps::default();
+        let decision = decide(active.plan.config(), rollout, &standing, &request, &mut steps);
+        Some(Explained { rollout, split, steps: steps.0, decision: Some(decision) })
+    });
+    let explained: Vec<Explained<'_>> = explained.collect();
+    match args.output {
+        Output::Json => json(&explained, &changes, out)?,
+        Output::Text => {
+            for explained in &explained {
+                explained.text(active.plan.config(), &request, out)?;
+                writeln!(out)?;
+            }
+            effects(&changes, out)?;
+        }
+    }
+    Ok(Exit::Good)
+}
+
+/// The header map as a proxy has it.
+fn headers(args: &Explain) -> impl Iterator<Item = (&str, &str)> {
+    let url = &args.url;
+    let pseudo = [
+        (":method", args.method.as_str()),
+        (":scheme", &url.scheme),
+        (":authority", &url.authority),
+        (":path", &url.target),
+    ];
+    pseudo.into_iter().chain(args.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+}
+
+/// The steps of a decision, in order.
+#[derive(Default)]
+struct Steps(Vec<Step>);
+
+struct Step {
+    reason: Reason,
+    verdict: Verdict,
+    saw: String,
+}
+
+impl Witness for Steps {
+    fn step(&mut self, step: Reason, verdict: Verdict, saw: impl FnOnce() -> String) {
+        self.0.push(Step { reason: step, verdict, saw: saw() });
+    }
+}
+
+/// What there is to say of one rollout.
+struct Explained<'a> {
+    rollout: &'a Rollout,
+    split: &'a Split,
+    steps: Vec<Step>,
+    /// `None`: the request is not one that the rollout decides.
+    decision: Option<Decision>,
+}
+
+impl Explained<'_> {
+    fn text(&self, config: &crate::config::Config, request: &Request<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let rollout = self.rollout;
+        writeln!(out, "{}", paint(STRONG, &rollout.name))?;
+        let Some(decision) = &self.decision else {
+            let why = why::none_of(rollout.matches.as_deref().unwrap_or_default(), request);
+            return writeln!(out, "  does not decide this request: {why}");
+        };
+        let mut rules = rollout.rules.iter();
+        for step in &self.steps {
+            let rule = if step.reason == Reason::Rule { rules.next() } else { None };
+            let detail = match (step.reason, step.verdict, rule) {
+                (Reason::Rule, Verdict::Passed, Some(rule)) => why::rule(config, rule, request),
+                (Reason::Hash, ..) => keys(rollout, request),
+                _ => String::new(),
+            };
+            let detail = if detail.is_empty() { detail } else { format!(" ({detail})") };
+            let name = format!("{:<9}", step.reason.as_str());
+            match step.verdict {
+                Verdict::Passed => writeln!(out, "  {}  {}{detail}", paint(FAINT, name), step.saw)?,
+                Verdict::Decided(version) => {
+                    let chosen = paint(style::version(version), self.name(version));
+                    writeln!(out, "  {}  {}{detail} -> {chosen}", paint(STRONG, name), step.saw)?;
+                }
+            }
+        }
+        let version = paint(style::version(decision.version), self.name(decision.version));
+        writeln!(out, "  {version}, reason {}", paint(STRONG, decision.reason.as_str()))?;
+        self.buckets(decision, out)?;
+        if rollout.mode == Mode::Shadow {
+            writeln!(out, "  shadow mode: this is counted and logged, and changes nothing")?;
+        }
+        if rollout.guard.is_some() || !rollout.health.is_empty() {
+            writeln!(out, "  {}", paint(FAINT, "taken to be healthy: a version held out would give way to FALLBACK"))?;
+        }
+        Ok(())
+    }
+
+    /// Who owns which buckets.
+    fn buckets(&self, decision: &Decision, out: &mut dyn Write) -> io::Result<()> {
+        let rule = decision.rule.and_then(|rule| self.rollout.rules.get(rule));
+        let (split, whose) = match rule.map(|rule| (&rule.choice, &rule.name)) {
+            Some((Choice::Weights(split), name)) => (split, format!(" (by rule {name})")),
+            _ => (self.split, String::new()),
+        };
+        let owners: Vec<String> = split
+            .ranges()
+            .iter()
+            .map(|range| {
+                let share = split.weight(range.version).percent();
+                let owner = format!("{} {}-{} ({share} %)", self.name(range.version), range.start, range.end - 1);
+                let here = decision.bucket.is_some_and(|bucket| (range.start..range.end).contains(&bucket));
+                if here { paint(style::version(range.version), owner) } else { owner }
+            })
+            .collect();
+        let bucket = decision.bucket.map_or("buckets".to_owned(), |bucket| format!("bucket {bucket}"));
+        let all = self.rollout.scheme.buckets();
+        writeln!(out, "  {bucket} of {all}{whose}: {}", owners.join(", "))
+    }
+
+    fn name(&self, version: usize) -> &str {
+        self.rollout.versions.get(version).map_or("", |version| version.name.as_str())
+    }
+}
+
+/// Which source of the key gave what.
+fn keys(rollout: &Rollout, request: &Request<'_>) -> String {
+    let mut words = Vec::new();
+    for source in &rollout.hash_key {
+        let name = match source {
+            KeySource::Header(name) => format!("header {name}"),
+            KeySource::Cookie(name) => format!("cookie {name}"),
+            KeySource::Query(name) => format!("query parameter {name}"),
+            KeySource::Address => "the client address".to_owned(),
+        };
+        if request.key(source).is_some() {
+            words.push(format!("from {name}"));
+            return words.join(", ");
+        }
+        words.push(format!("no {name}"));
+    }
+    if let Some(cookie) = &rollout.anonymous_id {
+        words.push(match request.cookie(&cookie.name).filter(|id| !id.is_empty()) {
+            Some(_) => format!("from cookie {}", cookie.name),
+            None => format!("a new anonymous id in cookie {}; this one is an example", cookie.name),
+        });
+    }
+    words.join(", ")
+}
+
+/// What the proxy and the client would see.
+fn effects(changes: &[Change], out: &mut dyn Write) -> io::Result<()> {
+    let mut lines = Vec::new();
+    for change in changes {
+        lines.push(match change {
+            Change::Set(name, value) => format!("request   {name}: {value}"),
+            Change::Remove(name) => format!("request   without {name}, which the client sent"),
+            Change::Answer(name, value) | Change::AnswerAlso(name, value) => {
+                format!("response  {name}: {value}")
+            }
+        });
+    }
+    if lines.is_empty() {
+        return writeln!(out, "no headers change");
+    }
+    lines.iter().try_for_each(|line| writeln!(out, "{line}"))
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    rollout: &'a str,
+    version: Option<&'a str>,
+    reason: Option<&'a str>,
+    bucket: Option<u32>,
+    rule: Option<&'a str>,
+    headers: BTreeMap<&'a str, &'a str>,
+}
+
+fn json(explained: &[Explained<'_>], changes: &[Change], out: &mut dyn Write) -> io::Result<()> {
+    let mut claimed = Vec::new();
+    for explained in explained {
+        let rollout = explained.rollout;
+        let mut line = Line {
+            rollout: &rollout.name,
+            version: None,
+            reason: None,
+            bucket: None,
+            rule: None,
+            headers: BTreeMap::new(),
+        };
+        if let Some(decision) = &explained.decision {
+            line.version = Some(explained.name(decision.version));
+            line.reason = Some(decision.reason.as_str());
+            line.bucket = decision.bucket;
+            let rule = decision.rule.and_then(|rule| rollout.rules.get(rule));
+            line.rule = rule.map(|rule| rule.name.as_str());
+            let mine = if rollout.mode == Mode::Enforce { written(rollout, decision) } else { Vec::new() };
+            for name in mine.into_iter().filter(|name| !claimed.contains(name)).collect::<Vec<_>>() {
+                for change in changes {
+                    match change {
+                        Change::Set(set, value) if set == name => {
+                            line.headers.insert(name, value);
+                        }
+                        _ => {}
+                    }
+                }
+                // Every rollout adds its own member to the baggage.
+                if name != "baggage" {
+                    claimed.push(name);
+                }
+            }
+        }
+        json_line(out, &line)?;
+    }
+    Ok(())
+}
+
+/// The request headers that a decision is written in.
+fn written<'a>(rollout: &'a Rollout, decision: &Decision) -> Vec<&'a str> {
+    let output = &rollout.output;
+    let version = rollout.versions.get(decision.version);
+    let cluster = output.cluster_header.as_ref().filter(|_| version.is_some_and(|v| v.cluster.is_some()));
+    let own = version.into_iter().flat_map(|version| version.request_headers.iter().map(|(name, _)| name));
+    let mut names: Vec<&str> =
+        std::iter::once(&output.route_header).chain(cluster).chain(own).map(|name| name.as_str()).collect();
+    if output.baggage {
+        names.push("baggage");
+    }
+    names
+}

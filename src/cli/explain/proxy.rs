@@ -1,0 +1,138 @@
+//! A proxy that carries one request, and remembers what the filter did to it.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+
+use crate::config::Millis;
+use crate::engine::Surroundings;
+use crate::filter::{Call, Host, MetricId, MetricKind, Shared};
+use crate::http::Headers;
+
+/// What stands for the random bits of an anonymous id, so that the same command prints the same.
+const EXAMPLE_ID: [u8; 16] = *b"an-example-only!";
+
+/// What the filter did to a request or its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Set(String, String),
+    Remove(String),
+    /// On the response, in place of what the upstream sent.
+    Answer(String, String),
+    /// On the response, beside what the upstream sent.
+    AnswerAlso(String, String),
+}
+
+/// A proxy with one request.
+#[derive(Debug)]
+pub struct Proxy {
+    pub request: Headers,
+    pub address: Option<IpAddr>,
+    pub now: Millis,
+    pub changes: RefCell<Vec<Change>>,
+}
+
+impl Proxy {
+    fn note(&self, change: Change) {
+        self.changes.borrow_mut().push(change);
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+impl Surroundings for Proxy {
+    fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    fn random(&self) -> Option<[u8; 16]> {
+        Some(EXAMPLE_ID)
+    }
+}
+
+impl Host for Proxy {
+    fn now(&self) -> u64 {
+        self.now.saturating_mul(1_000_000)
+    }
+
+    fn random(&self) -> Option<[u8; 16]> {
+        Some(EXAMPLE_ID)
+    }
+
+    fn environment(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn identity(&self) -> String {
+        "explain".into()
+    }
+
+    fn set_tick_period(&self, _: Millis) {}
+
+    fn request_headers(&self) -> Headers {
+        self.request.clone()
+    }
+
+    fn set_request_header(&self, name: &str, value: &[u8]) {
+        self.note(Change::Set(name.into(), text(value)));
+    }
+
+    fn remove_request_header(&self, name: &[u8]) {
+        self.note(Change::Remove(text(name)));
+    }
+
+    fn request_trailers(&self) -> Headers {
+        Headers::default()
+    }
+
+    fn remove_request_trailer(&self, _: &[u8]) {}
+
+    fn client_address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    fn response_header(&self, name: &str) -> Option<Vec<u8>> {
+        (name == ":status").then(|| b"200".to_vec())
+    }
+
+    fn response_trailer(&self, _: &str) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn set_response_header(&self, name: &str, value: &str) {
+        self.note(Change::Answer(name.into(), value.into()));
+    }
+
+    fn add_response_header(&self, name: &str, value: &str) {
+        self.note(Change::AnswerAlso(name.into(), value.into()));
+    }
+
+    fn response_flags(&self) -> Option<u64> {
+        None
+    }
+
+    fn define_metric(&self, _: MetricKind, _: &str) -> Option<MetricId> {
+        None
+    }
+
+    fn increment(&self, _: MetricId, _: u64) {}
+
+    fn record(&self, _: MetricId, _: u64) {}
+
+    fn total(&self, _: MetricId) -> Option<u64> {
+        None
+    }
+
+    fn shared(&self, _: &str) -> Shared {
+        Shared::Unavailable
+    }
+
+    fn set_shared(&self, _: &str, _: &[u8], _: Option<u32>) -> bool {
+        false
+    }
+
+    fn call(&self, _: Call<'_>) -> Option<u32> {
+        None
+    }
+}
