@@ -46,5 +46,7 @@ pub mod filter;
 pub mod hash;
 pub mod http;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub mod cli;
 #[cfg(target_arch = "wasm32")]
 mod wasm;
