@@ -54,22 +54,30 @@ shape! {
     also r#"{"minProperties": 1}"#
 }
 
-read_by_shape!(Condition, ConditionShape, |shape: ConditionShape, at: &Place<'_>, problems: &mut Problems| {
-    if matches!(at.value(), Value::Object(entries) if entries.is_empty()) {
-        let allowed = "a condition with one part or more of host, path, method, header, cookie, query, address, not";
-        problems.add(at, "an empty condition".to_owned(), allowed.to_owned());
+read_by_shape!(
+    Condition,
+    ConditionShape,
+    |shape: ConditionShape, at: &Place<'_>, problems: &mut Problems| {
+        if matches!(at.value(), Value::Object(entries) if entries.is_empty()) {
+            let allowed = "a condition with one part or more of host, path, method, header, cookie, query, address, not";
+            problems.add(at, "an empty condition".to_owned(), allowed.to_owned());
+        }
+        Some(Condition {
+            host: shape.host.given().map(|host| host.0),
+            path: shape.path.given().map(|path| path.0),
+            method: whole(shape.method.given().and_then(List::whole), |method| method.0),
+            headers: shape.header.given().and_then(Map::whole).unwrap_or_default(),
+            cookies: whole(shape.cookie.given().and_then(Map::whole), |(name, pattern)| {
+                (name.0, pattern)
+            }),
+            query: whole(shape.query.given().and_then(Map::whole), |(name, pattern)| {
+                (name.0, pattern)
+            }),
+            address: shape.address.given().and_then(List::whole),
+            not: shape.not.given().map(Box::new),
+        })
     }
-    Some(Condition {
-        host: shape.host.given().map(|host| host.0),
-        path: shape.path.given().map(|path| path.0),
-        method: whole(shape.method.given().and_then(List::whole), |method| method.0),
-        headers: shape.header.given().and_then(Map::whole).unwrap_or_default(),
-        cookies: whole(shape.cookie.given().and_then(Map::whole), |(name, pattern)| (name.0, pattern)),
-        query: whole(shape.query.given().and_then(Map::whole), |(name, pattern)| (name.0, pattern)),
-        address: shape.address.given().and_then(List::whole),
-        not: shape.not.given().map(Box::new),
-    })
-});
+);
 
 fn whole<T, U>(list: Option<Vec<T>>, plain: fn(T) -> U) -> Vec<U> {
     list.unwrap_or_default().into_iter().map(plain).collect()

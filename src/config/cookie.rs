@@ -35,7 +35,9 @@ read_by_shape!(SetCookie, CookieShape, check);
 
 fn check(shape: CookieShape, at: &Place<'_>, problems: &mut Problems) -> Option<SetCookie> {
     let name = shape.name.as_given().map_or("", |name| &name.0);
-    let has_prefix = |prefix: &str| name.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
+    let has_prefix = |prefix: &str| {
+        name.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix))
+    };
     let host_only = has_prefix("__Host-");
     let why = if matches!(shape.same_site, Field::Given(SameSite::None)) {
         Some("because sameSite is None")
@@ -50,11 +52,15 @@ fn check(shape: CookieShape, at: &Place<'_>, problems: &mut Problems) -> Option<
         problems.add(&at.at("secure"), "false".to_owned(), format!("true, {why}"));
     }
     if host_only && shape.path.as_given().is_some_and(|path| path.0 != "/") {
-        let found = at.at("path").value().in_words();
+        let found = at.at("path").value().shown();
         problems.add(&at.at("path"), found, "/, because of the cookie's name".to_owned());
     }
     if host_only && !shape.domain.is_absent() {
-        problems.add(&at.at("domain"), "a domain".to_owned(), "none, because of the cookie's name".to_owned());
+        problems.add(
+            &at.at("domain"),
+            "a domain".to_owned(),
+            "none, because of the cookie's name".to_owned(),
+        );
     }
     // Browsers drop such a cookie without `Secure`, also one that came over http.
     let secure = shape.secure.given().or(why.map(|_| true));

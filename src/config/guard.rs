@@ -63,15 +63,27 @@ shape! {
 }
 
 impl GuardShape {
-    pub(super) fn check(self, at: &Place<'_>, versions: &Versions, problems: &mut Problems) -> Option<Guard> {
+    pub(super) fn check(
+        self,
+        at: &Place<'_>,
+        versions: &Versions,
+        problems: &mut Problems,
+    ) -> Option<Guard> {
         let (slower_than, max_slow_ratio) = (&self.slower_than, &self.max_slow_ratio);
-        if self.max_failure_ratio.is_absent() && max_slow_ratio.is_absent() && slower_than.is_absent() {
+        if self.max_failure_ratio.is_absent()
+            && max_slow_ratio.is_absent()
+            && slower_than.is_absent()
+        {
             let found = "neither maxFailureRatio nor maxSlowRatio".to_owned();
             problems.add(at, found, "one of them or both".to_owned());
         }
         match (slower_than, max_slow_ratio) {
-            (Field::Given(_), Field::Absent) => one_alone(at, "slowerThan without maxSlowRatio", problems),
-            (Field::Absent, Field::Given(_)) => one_alone(at, "maxSlowRatio without slowerThan", problems),
+            (Field::Given(_), Field::Absent) => {
+                one_alone(at, "slowerThan without maxSlowRatio", problems)
+            }
+            (Field::Absent, Field::Given(_)) => {
+                one_alone(at, "maxSlowRatio without slowerThan", problems)
+            }
             _ => {}
         }
         let fallback = match self.fallback {
@@ -84,7 +96,8 @@ impl GuardShape {
             min_requests: u64::from(self.min_requests.given()?.0),
             max_failure_ratio: self.max_failure_ratio.given(),
             times_worse_than_stable: self.times_worse_than_stable.given()?.0,
-            latency: latency.map(|(slower, max_slow_ratio)| Latency { slower_than: slower.0, max_slow_ratio }),
+            latency: latency
+                .map(|(slower, max_slow_ratio)| Latency { slower_than: slower.0, max_slow_ratio }),
             retry_after: self.retry_after.given().map(|length| length.0),
             fallback: fallback?,
         })

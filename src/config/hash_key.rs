@@ -35,13 +35,17 @@ shape! {
     also r#"{"minProperties": 1, "maxProperties": 1}"#
 }
 
-read_by_shape!(KeySource, KeySourceShape, |shape: KeySourceShape, at: &Place<'_>, problems: &mut Problems| {
-    exactly_one(at, &["header", "cookie", "query", "address"], shape.odd, problems);
-    match shape {
-        KeySourceShape { header: Field::Given(name), .. } => Some(KeySource::Header(name)),
-        KeySourceShape { cookie: Field::Given(name), .. } => Some(KeySource::Cookie(name.0)),
-        KeySourceShape { query: Field::Given(name), .. } => Some(KeySource::Query(name.0)),
-        KeySourceShape { address: Field::Given(True), .. } => Some(KeySource::Address),
-        _ => None,
+read_by_shape!(
+    KeySource,
+    KeySourceShape,
+    |shape: KeySourceShape, at: &Place<'_>, problems: &mut Problems| {
+        exactly_one(at, &["header", "cookie", "query", "address"], shape.odd, problems);
+        match shape {
+            KeySourceShape { header: Field::Given(name), .. } => Some(KeySource::Header(name)),
+            KeySourceShape { cookie: Field::Given(name), .. } => Some(KeySource::Cookie(name.0)),
+            KeySourceShape { query: Field::Given(name), .. } => Some(KeySource::Query(name.0)),
+            KeySourceShape { address: Field::Given(True), .. } => Some(KeySource::Address),
+            _ => None,
+        }
     }
-});
+);

@@ -64,17 +64,22 @@ text! {
 }
 
 /// The checks of `map`, in the versions' order.
-pub(super) fn check(map: HealthMap, at: &Place<'_>, versions: &Versions, problems: &mut Problems) -> Vec<Health> {
+pub(super) fn check(
+    map: HealthMap,
+    at: &Place<'_>,
+    versions: &Versions,
+    problems: &mut Problems,
+) -> Vec<Health> {
     let mut checks: Vec<Health> = Vec::new();
     for (name, shape) in map.0 {
         let entry = at.at(&name.0);
         let version = versions.find(&name.0, &entry, problems);
         let health = shape.and_then(|shape| shape.check(&entry, problems));
         if let (Some(version), Some(health)) = (version, health) {
-            checks.push(Health { version, ..health });
+            let position = checks.partition_point(|other| other.version <= version);
+            checks.insert(position, Health { version, ..health });
         }
     }
-    checks.sort_by_key(|health| health.version);
     checks
 }
 
@@ -87,7 +92,7 @@ impl HealthShape {
         };
         if timeout > interval {
             let at = at.at("timeout");
-            problems.add(&at, at.value().in_words(), "a duration of at most the interval".to_owned());
+            problems.add(&at, at.value().shown(), "a duration of at most the interval".to_owned());
         }
         let cluster = self.cluster.given()?.0;
         Some(Health {

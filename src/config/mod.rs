@@ -125,7 +125,10 @@ impl Config {
             .given()
             .map_or_else(Vec::new, |map| map.0)
             .into_iter()
-            .map(|(name, list)| Segment { name: name.0, any: list.and_then(List::whole).unwrap_or_default() })
+            .map(|(name, list)| Segment {
+                name: name.0,
+                any: list.and_then(List::whole).unwrap_or_default(),
+            })
             .collect();
         let names: Vec<&str> = segments.iter().map(|segment| segment.name.as_str()).collect();
 
@@ -133,7 +136,8 @@ impl Config {
         let mut rollouts = Vec::new();
         for (index, rollout) in shape.rollouts.given()?.0.into_iter().enumerate() {
             let known = segments_known.then_some(names.as_slice());
-            rollouts.extend(rollout.and_then(|it| it.check(&rollouts_at.nth(index), known, problems)));
+            rollouts
+                .extend(rollout.and_then(|it| it.check(&rollouts_at.nth(index), known, problems)));
         }
         shared::check(&rollouts_at, problems);
         Some(Self { segments, rollouts })

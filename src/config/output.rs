@@ -69,7 +69,11 @@ impl OutputShape {
             another(&at.at("clusterHeader"), "the route header", problems);
         }
         let (response, reason) = (&output.response_header, &output.reason_header);
-        if response.as_ref().zip(reason.as_ref()).is_some_and(|(response, reason)| same(response, reason)) {
+        if response
+            .as_ref()
+            .zip(reason.as_ref())
+            .is_some_and(|(response, reason)| same(response, reason))
+        {
             another(&at.at("reasonHeader"), "the response header", problems);
         }
         Some(output)

@@ -7,6 +7,7 @@ use super::place::{Place, Problems};
 use super::read::{Field, List, Map, Text};
 use super::shape::{read_by_shape, shape};
 use super::text::{CookieName, Filled, OwnHeader, QueryName, Reference};
+use super::value::shortened;
 use super::version::Versions;
 
 /// Where an override is read, in this order: header, query parameter, cookie; at least one.
@@ -53,8 +54,14 @@ shape! {
 }
 
 impl OverridesShape {
-    pub(super) fn check(self, at: &Place<'_>, versions: &Versions, problems: &mut Problems) -> Option<Overrides> {
-        if self.header.is_absent() && self.query.is_absent() && self.cookie.is_absent() && !self.odd {
+    pub(super) fn check(
+        self,
+        at: &Place<'_>,
+        versions: &Versions,
+        problems: &mut Problems,
+    ) -> Option<Overrides> {
+        if self.header.is_absent() && self.query.is_absent() && self.cookie.is_absent() && !self.odd
+        {
             let found = "none of header, query, cookie".to_owned();
             problems.add(at, found, "one of them or more".to_owned());
         }
@@ -65,8 +72,9 @@ impl OverridesShape {
             let word_at = values_at.at(&word.0);
             if let Some(index) = versions.find(&version.0, &word_at, problems) {
                 if versions.is_other(&word.0, index) {
-                    let found = format!("another version for {}", word.0);
-                    problems.add(&word_at, found, format!("{}, which is a version's own name", word.0));
+                    let name = shortened(&word.0);
+                    let allowed = format!("{name}, which is a version's own name");
+                    problems.add(&word_at, format!("another version for {name}"), allowed);
                 }
                 values.push((word.0, index));
             }
@@ -95,23 +103,30 @@ shape! {
         "dependentRequired": {"secretHeader": ["secretSha256"], "secretSha256": ["secretHeader"]}}"#
 }
 
-read_by_shape!(Require, RequireShape, |shape: RequireShape, at: &Place<'_>, problems: &mut Problems| {
-    let alone = match (&shape.secret_header, &shape.secret_sha256) {
-        (Field::Absent, Field::Absent) if shape.addresses.is_absent() && !shape.odd => "an empty object",
-        (Field::Given(_), Field::Absent) => "secretHeader without secretSha256",
-        (Field::Absent, Field::Given(_)) => "secretSha256 without secretHeader",
-        _ => "",
-    };
-    if !alone.is_empty() {
-        let allowed = "addresses, secretHeader and secretSha256 together, or all three";
-        problems.add(at, alone.to_owned(), allowed.to_owned());
+read_by_shape!(
+    Require,
+    RequireShape,
+    |shape: RequireShape, at: &Place<'_>, problems: &mut Problems| {
+        let alone = match (&shape.secret_header, &shape.secret_sha256) {
+            (Field::Absent, Field::Absent) if shape.addresses.is_absent() && !shape.odd => {
+                "an empty object"
+            }
+            (Field::Given(_), Field::Absent) => "secretHeader without secretSha256",
+            (Field::Absent, Field::Given(_)) => "secretSha256 without secretHeader",
+            _ => "",
+        };
+        if !alone.is_empty() {
+            let allowed = "addresses, secretHeader and secretSha256 together, or all three";
+            problems.add(at, alone.to_owned(), allowed.to_owned());
+        }
+        let secret = shape.secret_header.given().zip(shape.secret_sha256.given());
+        Some(Require {
+            addresses: shape.addresses.given().and_then(List::whole),
+            secret: secret
+                .map(|(header, sha256)| SecretHeader { header: header.0, sha256: sha256.0 }),
+        })
     }
-    let secret = shape.secret_header.given().zip(shape.secret_sha256.given());
-    Some(Require {
-        addresses: shape.addresses.given().and_then(List::whole),
-        secret: secret.map(|(header, sha256)| SecretHeader { header: header.0, sha256: sha256.0 }),
-    })
-});
+);
 
 /// A SHA-256 in hexadecimal.
 pub(super) struct Sha256([u8; 32]);

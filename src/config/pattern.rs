@@ -70,7 +70,13 @@ fn wrong_path(part: Part<'_>) -> Option<&'static str> {
     wrong.then_some("a path that starts with / and has no query string")
 }
 
-fn build(shape: PatternShape, at: &Place<'_>, fold: bool, wrong: Wrong, problems: &mut Problems) -> Option<Pattern> {
+fn build(
+    shape: PatternShape,
+    at: &Place<'_>,
+    fold: bool,
+    wrong: Wrong,
+    problems: &mut Problems,
+) -> Option<Pattern> {
     let kinds = ["exact", "prefix", "suffix", "contains", "regex", "in", "present"];
     exactly_one(at, &kinds, shape.odd, problems);
     let ignore_case = shape.ignore_case.given()? || fold;
@@ -82,14 +88,24 @@ fn build(shape: PatternShape, at: &Place<'_>, fold: bool, wrong: Wrong, problems
         text.into_bytes().into_boxed_slice()
     };
     let test = match shape {
-        PatternShape { exact: Field::Given(text), .. } => Test::Exact(bytes(text, true, &at.at("exact"))),
-        PatternShape { prefix: Field::Given(text), .. } => Test::Prefix(bytes(text, true, &at.at("prefix"))),
-        PatternShape { suffix: Field::Given(text), .. } => Test::Suffix(bytes(text, false, &at.at("suffix"))),
-        PatternShape { contains: Field::Given(text), .. } => Test::Contains(bytes(text, false, &at.at("contains"))),
+        PatternShape { exact: Field::Given(text), .. } => {
+            Test::Exact(bytes(text, true, &at.at("exact")))
+        }
+        PatternShape { prefix: Field::Given(text), .. } => {
+            Test::Prefix(bytes(text, true, &at.at("prefix")))
+        }
+        PatternShape { suffix: Field::Given(text), .. } => {
+            Test::Suffix(bytes(text, false, &at.at("suffix")))
+        }
+        PatternShape { contains: Field::Given(text), .. } => {
+            Test::Contains(bytes(text, false, &at.at("contains")))
+        }
         PatternShape { one_of: Field::Given(list), .. } => {
             let list_at = at.at("in");
             let texts = list.0.into_iter().enumerate();
-            Test::In(texts.filter_map(|(i, text)| Some(bytes(text?, true, &list_at.nth(i)))).collect())
+            Test::In(
+                texts.filter_map(|(i, text)| Some(bytes(text?, true, &list_at.nth(i)))).collect(),
+            )
         }
         PatternShape { regex: Field::Given(text), .. } => match compile(&text, ignore_case) {
             Ok(regex) => Test::Regex(Box::new(regex)),

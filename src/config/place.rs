@@ -28,7 +28,9 @@ impl<'a> Place<'a> {
     /// The entry of an object or a list after `position` others.
     pub(super) fn entry(&self, position: usize) -> Option<Place<'_>> {
         let (key, value) = match self.value {
-            Value::Object(entries) => entries.get(position).map(|(key, value)| (Some(key.as_str()), value))?,
+            Value::Object(entries) => {
+                entries.get(position).map(|(key, value)| (Some(key.as_str()), value))?
+            }
             Value::List(values) => (None, values.get(position)?),
             _ => return None,
         };
@@ -97,13 +99,21 @@ impl Problems {
     }
 
     /// The same, with what was probably meant.
-    pub(super) fn add_with_hint(&mut self, at: &Place<'_>, found: String, allowed: String, hint: Option<String>) {
-        self.list.push((at.order(), Problem { path: at.path(), found, allowed, hint }));
+    pub(super) fn add_with_hint(
+        &mut self,
+        at: &Place<'_>,
+        found: String,
+        allowed: String,
+        hint: Option<String>,
+    ) {
+        let order = at.order();
+        // Kept sorted, because sorting would bring many times more code into the module.
+        let position = self.list.partition_point(|(other, _)| *other <= order);
+        self.list.insert(position, (order, Problem { path: at.path(), found, allowed, hint }));
     }
 
     /// All of them, in document order; those of an object before those of its entries.
-    pub(super) fn into_sorted(mut self) -> Vec<Problem> {
-        self.list.sort_by(|a, b| a.0.cmp(&b.0));
+    pub(super) fn into_sorted(self) -> Vec<Problem> {
         self.list.into_iter().map(|(_, problem)| problem).collect()
     }
 }

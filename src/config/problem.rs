@@ -98,8 +98,15 @@ mod tests {
     #[test]
     fn a_path_reads_like_the_document() {
         let key = |key: &str| PathSegment::Key(key.to_owned());
-        let segments =
-            vec![key("rollouts"), PathSegment::Index(0), key("be ta"), key("x-a"), key(""), key("0"), key("\"\n")];
+        let segments = vec![
+            key("rollouts"),
+            PathSegment::Index(0),
+            key("be ta"),
+            key("x-a"),
+            key(""),
+            key("0"),
+            key("\"\n"),
+        ];
         assert_eq!(
             Path { segments }.to_string(),
             r#"$.rollouts[0]["be ta"]["x-a"][""]["0"]["\"\u000a"]"#

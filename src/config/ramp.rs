@@ -48,7 +48,12 @@ shape! {
 }
 
 impl RampShape {
-    pub(super) fn check(self, at: &Place<'_>, versions: &Versions, problems: &mut Problems) -> Option<Ramp> {
+    pub(super) fn check(
+        self,
+        at: &Place<'_>,
+        versions: &Versions,
+        problems: &mut Problems,
+    ) -> Option<Ramp> {
         let steps_at = at.at("steps");
         let mut latest: Option<Millis> = None;
         let mut steps = Vec::new();
@@ -62,8 +67,12 @@ impl RampShape {
             let Some(after) = step.after.given().map(|after| after.0) else { continue };
             if latest.is_some_and(|latest| latest >= after) {
                 let at = step_at.at("after");
-                let found = at.value().in_words();
-                problems.add(&at, found, "a longer duration than that of the step before".to_owned());
+                let found = at.value().shown();
+                problems.add(
+                    &at,
+                    found,
+                    "a longer duration than that of the step before".to_owned(),
+                );
             }
             latest = latest.max(Some(after));
             steps.extend(split.map(|split| Step { after, split }));

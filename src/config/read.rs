@@ -190,7 +190,9 @@ impl<K: Text + PartialEq, T: Read, const LEAST: usize> Read for Map<K, T, LEAST>
         for entry in at.entries() {
             let text = entry.key().unwrap_or_default();
             match K::parse(text) {
-                Some(key) if map.iter().any(|(other, _)| *other == key) => duplicate(&entry, problems),
+                Some(key) if map.iter().any(|(other, _)| *other == key) => {
+                    duplicate(&entry, problems)
+                }
                 Some(key) => map.push((key, T::read(&entry, problems))),
                 None => {
                     let found = format!("the key {}", K::found(text));
@@ -305,7 +307,12 @@ impl<'p> Object<'p> {
     }
 
     /// The value of a key, or `default` where it is not there.
-    pub(super) fn defaulted<T: Read>(&self, key: &'static str, default: Value, problems: &mut Problems) -> Field<T> {
+    pub(super) fn defaulted<T: Read>(
+        &self,
+        key: &'static str,
+        default: Value,
+        problems: &mut Problems,
+    ) -> Field<T> {
         match self.optional(key, problems) {
             Field::Absent => Field::from_read(T::read(&Place::top(&default), problems)),
             field => field,
@@ -314,7 +321,12 @@ impl<'p> Object<'p> {
 }
 
 /// Notes if not exactly one of `keys` is there; `odd` objects have been told already if none is.
-pub(super) fn exactly_one(at: &Place<'_>, keys: &[&'static str], odd: bool, problems: &mut Problems) {
+pub(super) fn exactly_one(
+    at: &Place<'_>,
+    keys: &[&'static str],
+    odd: bool,
+    problems: &mut Problems,
+) {
     let given: Vec<&str> = keys.iter().copied().filter(|key| at.find(key).is_some()).collect();
     let found = match given.as_slice() {
         [_] => return,

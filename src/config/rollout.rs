@@ -15,7 +15,9 @@ use super::rule::RuleShape;
 use super::shape::shape;
 use super::text::{Filled, Name};
 use super::version::{again, VersionShape, Versions};
-use super::{Condition, Guard, Health, Inherit, KeySource, Output, Overrides, Pin, Ramp, Rule, Version};
+use super::{
+    Condition, Guard, Health, Inherit, KeySource, Output, Overrides, Pin, Ramp, Rule, Version,
+};
 
 /// One named split of traffic among versions.
 #[derive(Debug)]
@@ -132,12 +134,14 @@ impl RolloutShape {
         // Nothing can be said about references to versions where those cannot be read.
         let shapes = self.versions.given()?.0;
         let versions_at = at.at("versions");
-        let versions = Versions::check(&shapes, scheme, !self.ramp.is_absent(), &versions_at, problems);
+        let versions =
+            Versions::check(&shapes, scheme, !self.ramp.is_absent(), &versions_at, problems);
         if let Some(output) = &output {
             check_headers(&shapes, output, at, problems);
         }
         let rules = check_rules(self.rules, &at.at("rules"), segments, &versions, problems);
-        let overrides = self.overrides.given().map(|it| it.check(&at.at("overrides"), &versions, problems));
+        let overrides =
+            self.overrides.given().map(|it| it.check(&at.at("overrides"), &versions, problems));
         let ramp = self.ramp.given().map(|it| it.check(&at.at("ramp"), &versions, problems));
         let guard = self.guard.given().map(|it| it.check(&at.at("guard"), &versions, problems));
         let health = match self.health {
@@ -153,7 +157,10 @@ impl RolloutShape {
             matches: self.matches.given().and_then(List::whole),
             split: versions.own_split(),
             stable: versions.stable,
-            versions: shapes.into_iter().map(|shape| shape.and_then(VersionShape::finish)).collect::<Option<_>>()?,
+            versions: shapes
+                .into_iter()
+                .map(|shape| shape.and_then(VersionShape::finish))
+                .collect::<Option<_>>()?,
             hash_key: self.hash_key.given().and_then(List::whole).unwrap_or_default(),
             salt: self.salt.given().map_or_else(|| name.clone(), |salt| salt.0),
             scheme,
@@ -189,7 +196,8 @@ fn check_rules(
 ) -> Vec<Rule> {
     let mut names: Vec<String> = Vec::new();
     let mut checked = Vec::new();
-    for (index, rule) in rules.given().map_or_else(Vec::new, |list| list.0).into_iter().enumerate() {
+    for (index, rule) in rules.given().map_or_else(Vec::new, |list| list.0).into_iter().enumerate()
+    {
         let Some(rule) = rule else { continue };
         let at = at.nth(index);
         if let Some(name) = rule.name.as_given() {
@@ -204,16 +212,25 @@ fn check_rules(
 }
 
 /// Notes a request header that would be set twice, and clusters that go nowhere or come from nowhere.
-fn check_headers(shapes: &[Option<VersionShape>], output: &Output, at: &Place<'_>, problems: &mut Problems) {
+fn check_headers(
+    shapes: &[Option<VersionShape>],
+    output: &Output,
+    at: &Place<'_>,
+    problems: &mut Problems,
+) {
     let versions_at = at.at("versions");
     for (index, shape) in shapes.iter().enumerate() {
         let Some(shape) = shape else { continue };
         let version_at = versions_at.nth(index);
         if shape.cluster.is_absent() && output.cluster_header.is_some() {
-            let allowed = "a cluster for every version, because output has a clusterHeader".to_owned();
+            let allowed =
+                "a cluster for every version, because output has a clusterHeader".to_owned();
             problems.add(&version_at, "no cluster".to_owned(), allowed);
         }
-        if !shape.cluster.is_absent() && output.cluster_header.is_none() && at.at("output").find("clusterHeader").is_none() {
+        if !shape.cluster.is_absent()
+            && output.cluster_header.is_none()
+            && at.at("output").find("clusterHeader").is_none()
+        {
             let allowed = "no cluster, because output has no clusterHeader to carry it".to_owned();
             problems.add(&version_at.at("cluster"), "a cluster".to_owned(), allowed);
         }

@@ -52,7 +52,14 @@ pub(super) struct ObjectSchema {
 }
 
 impl ObjectSchema {
-    pub(super) fn property(&mut self, key: &str, doc: &[&str], schema: Json, required: bool, default: Option<Value>) {
+    pub(super) fn property(
+        &mut self,
+        key: &str,
+        doc: &[&str],
+        schema: Json,
+        required: bool,
+        default: Option<Value>,
+    ) {
         let Json::Object(mut schema) = schema else { return };
         schema.insert("description".to_owned(), prose(doc).into());
         if let Some(default) = default {
@@ -117,6 +124,8 @@ pub(super) fn list(items: Json, least: usize) -> Json {
 pub(super) fn map(names: Json, values: Json, least: usize) -> Json {
     match least {
         0 => json!({"type": "object", "propertyNames": names, "additionalProperties": values}),
-        _ => json!({"type": "object", "propertyNames": names, "additionalProperties": values, "minProperties": least}),
+        _ => {
+            json!({"type": "object", "propertyNames": names, "additionalProperties": values, "minProperties": least})
+        }
     }
 }

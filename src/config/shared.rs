@@ -1,7 +1,5 @@
 //! What rollouts share: their names, the cookies of a browser, the headers of a request.
 
-use std::collections::BTreeMap;
-
 use crate::http::headers::fold;
 
 use super::place::{Place, Problems};
@@ -11,28 +9,28 @@ use super::version::again;
 /// Notes what does not go together among the rollouts at `at`, by what stands in the document, so that
 /// a rollout with another problem is held against the others too.
 pub(super) fn check(at: &Place<'_>, problems: &mut Problems) {
-    let mut names = BTreeMap::new();
-    let mut cookies = BTreeMap::new();
-    let mut pins = BTreeMap::new();
-    let mut outputs = BTreeMap::new();
+    let mut names = Firsts::default();
+    let mut cookies = Firsts::default();
+    let mut pins = Firsts::default();
+    let mut outputs = Firsts::default();
     for (index, rollout) in at.entries().enumerate() {
         if let Some(name) = text(rollout.value(), &["name"]) {
-            if names.insert(name.to_owned(), index).is_some() {
+            if names.note(name.to_owned(), index).is_some() {
                 again(name, &rollout.at("name"), problems);
             }
         }
         for cookie in [&["anonymousId", "cookie", "name"][..], &["overrides", "cookie"]] {
             if let Some(name) = text(rollout.value(), cookie) {
-                cookies.entry(name.to_owned()).or_insert(index);
+                cookies.note(name.to_owned(), index);
             }
         }
         for header in output_headers(rollout.value()) {
-            outputs.entry(header).or_insert(index);
+            outputs.note(header, index);
         }
     }
     for (index, rollout) in at.entries().enumerate() {
         if let Some(name) = text(rollout.value(), &["pin", "cookie", "name"]) {
-            let other = pins.insert(name.to_owned(), index).or_else(|| cookies.get(name).copied());
+            let other = pins.note(name.to_owned(), index).or_else(|| cookies.find(name));
             if let Some(other) = other {
                 let found = format!("{}, which $.rollouts[{other}] uses too", shortened(name));
                 let allowed = "a cookie of its own".to_owned();
@@ -41,12 +39,40 @@ pub(super) fn check(at: &Place<'_>, problems: &mut Problems) {
         }
         let secret = ["overrides", "require", "secretHeader"];
         if let Some(name) = text(rollout.value(), &secret) {
-            if let Some(other) = outputs.get(&folded(name)) {
+            if let Some(other) = outputs.find(&folded(name)) {
                 let found = format!("{}, which $.rollouts[{other}] sets", shortened(name));
                 let overrides = rollout.at("overrides");
-                problems.add(&overrides.at("require").at("secretHeader"), found, "a header of its own".to_owned());
+                problems.add(
+                    &overrides.at("require").at("secretHeader"),
+                    found,
+                    "a header of its own".to_owned(),
+                );
             }
         }
+    }
+}
+
+/// Names, and the rollout that had each first.
+#[derive(Default)]
+struct Firsts {
+    /// Sorted by name.
+    list: Vec<(String, usize)>,
+}
+
+impl Firsts {
+    /// The rollout that had `name` before; if none had, `index` has it now.
+    fn note(&mut self, name: String, index: usize) -> Option<usize> {
+        let before = self.find(&name);
+        if before.is_none() {
+            let position = self.list.partition_point(|(other, _)| *other < name);
+            self.list.insert(position, (name, index));
+        }
+        before
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        let position = self.list.binary_search_by(|(other, _)| other.as_str().cmp(name)).ok()?;
+        self.list.get(position).map(|(_, index)| *index)
     }
 }
 

@@ -9,7 +9,10 @@ pub(super) fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
         let plain_candidate = plain(candidate);
         let slips = slips(&word, &plain_candidate);
         let allowed = if plain_candidate.len() < 4 { 1 } else { 2 };
-        if slips <= allowed && slips < plain_candidate.len() && best.is_none_or(|(fewest, _)| slips < fewest) {
+        if slips <= allowed
+            && slips < plain_candidate.len()
+            && best.is_none_or(|(fewest, _)| slips < fewest)
+        {
             best = Some((slips, candidate));
         }
     }
@@ -18,7 +21,11 @@ pub(super) fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
 
 /// Lower case, without hyphens and underscores; no more than a name has.
 fn plain(word: &str) -> Vec<u8> {
-    word.bytes().filter(|byte| !b"-_".contains(byte)).take(64).map(|byte| byte.to_ascii_lowercase()).collect()
+    word.bytes()
+        .filter(|byte| !b"-_".contains(byte))
+        .take(64)
+        .map(|byte| byte.to_ascii_lowercase())
+        .collect()
 }
 
 /// Letters to insert, delete, replace or swap with their neighbour (optimal string alignment).
@@ -29,8 +36,10 @@ fn slips(a: &[u8], b: &[u8]) -> usize {
     for (i, &x) in a.iter().enumerate() {
         let mut row = vec![i + 1];
         for (j, &y) in b.iter().enumerate() {
-            let at = |row: &[usize], index: usize| row.get(index).copied().unwrap_or(usize::MAX - 1);
-            let mut cost = (at(&last, j) + usize::from(x != y)).min(at(&last, j + 1) + 1).min(at(&row, j) + 1);
+            let at =
+                |row: &[usize], index: usize| row.get(index).copied().unwrap_or(usize::MAX - 1);
+            let mut cost =
+                (at(&last, j) + usize::from(x != y)).min(at(&last, j + 1) + 1).min(at(&row, j) + 1);
             let swapped = j > 0 && previous == Some(y) && b.get(j - 1) == Some(&x);
             if swapped {
                 cost = cost.min(at(&before, j - 1) + 1);

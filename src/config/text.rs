@@ -70,12 +70,20 @@ text! {
     is_visible
 }
 
-text! {
-    /// An HTTP method.
-    Method: "a method in upper case, such as GET", "^[A-Z0-9!#$%&'*+.^_`|~-]+$",
-    |text| {
+/// An HTTP method.
+pub(super) struct Method(pub(super) String);
+
+impl Text for Method {
+    const ALLOWED: &'static str = "a method in upper case, such as GET";
+    const PATTERN: &'static str = "^[-A-Z0-9!#$%&'*+.^_`|~]+$";
+
+    fn parse(text: &str) -> Option<Self> {
         let token = |byte: u8| is_token_byte(byte) && !byte.is_ascii_lowercase();
-        !text.is_empty() && text.bytes().all(token)
+        (!text.is_empty() && text.bytes().all(token)).then(|| Self(text.to_owned()))
+    }
+
+    fn meant(text: &str) -> Option<String> {
+        Self::parse(&text.to_ascii_uppercase()).map(|method| method.0)
     }
 }
 
@@ -99,6 +107,7 @@ impl Text for String {
 
 impl Text for Network {
     const ALLOWED: &'static str = "an address or a network in CIDR notation, such as 10.0.0.0/8";
+    const PATTERN: &'static str = "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$";
 
     fn parse(text: &str) -> Option<Self> {
         Self::parse(text)
@@ -123,9 +132,23 @@ pub(super) struct OwnHeader(pub(super) HeaderName);
 
 /// Headers that HTTP, the proxy, or the parts of this filter that share a header with others live by.
 const TAKEN: [&str; 17] = [
-    "host", "connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive",
-    "proxy-connection", "proxy-authorization", "authorization", "cookie", "set-cookie", "baggage", "expect",
-    "x-request-id", "date",
+    "host",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "te",
+    "trailer",
+    "upgrade",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authorization",
+    "authorization",
+    "cookie",
+    "set-cookie",
+    "baggage",
+    "expect",
+    "x-request-id",
+    "date",
 ];
 
 impl Text for OwnHeader {
@@ -162,12 +185,25 @@ mod tests {
     #[test]
     fn a_header_that_the_proxy_needs_is_not_ours_to_set() {
         for bad in [
-            ":authority", ":path", "Host", "Cookie", "set-cookie", "X-Forwarded-For", "x-envoy-retry-on",
-            "Transfer-Encoding", "authorization", "", "x y", "x\r\ny",
+            ":authority",
+            ":path",
+            "Host",
+            "Cookie",
+            "set-cookie",
+            "X-Forwarded-For",
+            "x-envoy-retry-on",
+            "Transfer-Encoding",
+            "authorization",
+            "",
+            "x y",
+            "x\r\ny",
         ] {
             assert!(OwnHeader::parse(bad).is_none(), "{bad}");
         }
-        assert_eq!(OwnHeader::parse("X-Cohort-Checkout").map(|name| name.0.to_string()), Some("x-cohort-checkout".into()));
+        assert_eq!(
+            OwnHeader::parse("X-Cohort-Checkout").map(|name| name.0.to_string()),
+            Some("x-cohort-checkout".into())
+        );
     }
 
     #[test]

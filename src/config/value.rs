@@ -26,7 +26,7 @@ impl Value {
         serde_json::from_slice(text).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             let text = error.to_string();
-            let what = text.split(" at line ").next().unwrap_or_default();
+            let what = text.rfind(" at line ").and_then(|at| text.get(..at)).unwrap_or(&text);
             Problem {
                 path: Path::default(),
                 found: format!("invalid JSON at line {line} column {column} ({what})"),
@@ -39,7 +39,9 @@ impl Value {
     /// The first value of `key`; `None` too where this is no object.
     pub fn get(&self, key: &str) -> Option<&Self> {
         match self {
-            Self::Object(entries) => entries.iter().find(|(name, _)| name == key).map(|(_, value)| value),
+            Self::Object(entries) => {
+                entries.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+            }
             _ => None,
         }
     }
@@ -56,7 +58,8 @@ impl Value {
             Self::Null => out.push_str("null"),
             Self::Bool(true) => out.push_str("true"),
             Self::Bool(false) => out.push_str("false"),
-            Self::Number(number) => out.push_str(&number_text(*number)),
+            // Adding zero makes the two zeroes one.
+            Self::Number(number) => out.push_str(&format!("#{:x}", (number + 0.0).to_bits())),
             Self::String(text) => out.push_str(&quoted(text)),
             Self::List(values) => {
                 out.push('[');
@@ -67,8 +70,10 @@ impl Value {
                 out.push(']');
             }
             Self::Object(entries) => {
-                let mut sorted: Vec<&(String, Self)> = entries.iter().collect();
-                sorted.sort_by(|a, b| a.0.cmp(&b.0));
+                let mut sorted: Vec<&(String, Self)> = Vec::with_capacity(entries.len());
+                for entry in entries {
+                    sorted.insert(sorted.partition_point(|other| other.0 <= entry.0), entry);
+                }
                 out.push('{');
                 for (key, value) in sorted {
                     out.push_str(&quoted(key));
@@ -81,13 +86,21 @@ impl Value {
         }
     }
 
-    /// What this is, in words that follow "found": a scalar's value, a string shortened.
+    /// What this is where its type is wrong, in words that follow "found".
     pub(super) fn in_words(&self) -> String {
+        match self {
+            Self::String(text) => format!("a string {}", shortened(text)),
+            _ => self.shown(),
+        }
+    }
+
+    /// What this is where its type is right, in words that follow "found".
+    pub(super) fn shown(&self) -> String {
         match self {
             Self::Number(number) => number_text(*number),
             Self::Bool(true) => "true".to_owned(),
             Self::Bool(false) => "false".to_owned(),
-            Self::String(text) => format!("a string {}", shortened(text)),
+            Self::String(text) => shortened(text),
             _ => self.kind().to_owned(),
         }
     }
@@ -125,15 +138,28 @@ impl From<&str> for Value {
     }
 }
 
-/// The shortest text that reads back as the same number; powers of ten where it would be long.
+/// `number` in decimal notation, exactly where nine decimals are enough; very large and very small
+/// ones by their size. Nothing here needs more, and the general way would double the code of this floor.
 pub(super) fn number_text(number: f64) -> String {
-    if number == 0.0 {
-        "0".to_owned()
-    } else if number.abs() < 1e-9 || number.abs() >= 1e15 {
-        format!("{number:e}")
-    } else {
-        format!("{number}")
+    const SCALE: u64 = 1_000_000_000;
+    let sign = if number < 0.0 { "-" } else { "" };
+    let size = number.abs();
+    if size >= 1e9 {
+        return if size < 1e18 && size.trunc() == size {
+            format!("{sign}{}", size as u64)
+        } else {
+            format!(
+                "a number {}",
+                if number < 0.0 { "below -1000000000" } else { "above 1000000000" }
+            )
+        };
     }
+    let parts = (size * SCALE as f64).round();
+    let about = if parts / SCALE as f64 == size { "" } else { "about " };
+    let (whole, rest) = (parts as u64 / SCALE, parts as u64 % SCALE);
+    let sign = if parts == 0.0 { "" } else { sign };
+    let text = format!("{about}{sign}{whole}.{rest:09}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// `text` quoted, its first 80 characters.
@@ -215,7 +241,11 @@ mod tests {
         let list = Value::List(vec![Value::Bool(true), Value::from("x")]);
         assert_eq!(
             value,
-            Value::Object(vec![entry("b", Value::Number(1.0)), entry("a", Value::Null), entry("b", list)])
+            Value::Object(vec![
+                entry("b", Value::Number(1.0)),
+                entry("a", Value::Null),
+                entry("b", list)
+            ])
         );
         assert_eq!(value.get("b"), Some(&Value::Number(1.0)));
     }
@@ -224,10 +254,34 @@ mod tests {
     fn the_order_of_keys_and_the_spelling_of_numbers_do_not_change_the_canonical_text() {
         let one = json(r#"{"a": 50, "b": {"c": 1e-3, "d": -0.0}}"#);
         let other = json(r#"{"b": {"d": 0, "c": 0.001}, "a": 50.0}"#);
-        assert_eq!(one.canonical(), r#"{"a":50,"b":{"c":0.001,"d":0,},}"#);
+        assert_eq!(
+            one.canonical(),
+            r##"{"a":#4049000000000000,"b":{"c":#3f50624dd2f1a9fc,"d":#0,},}"##
+        );
         assert_eq!(one.canonical(), other.canonical());
         assert_ne!(json("[1,[2]]").canonical(), json("[[1],2]").canonical());
         assert_ne!(json(r#"["1"]"#).canonical(), json("[1]").canonical());
+    }
+
+    #[test]
+    fn a_number_is_told_exactly_or_by_its_size() {
+        for (number, text) in [
+            (0.0, "0"),
+            (-0.0, "0"),
+            (105.0, "105"),
+            (-0.001, "-0.001"),
+            (33.3333, "33.3333"),
+            (0.1 + 0.2, "about 0.3"),
+            (1e-12, "about 0"),
+            (999_999_999.5, "999999999.5"),
+            (1e9, "1000000000"),
+            (-1e17, "-100000000000000000"),
+            (1e300, "a number above 1000000000"),
+            (f64::NEG_INFINITY, "a number below -1000000000"),
+        ] {
+            assert_eq!(number_text(number), text);
+        }
+        assert_eq!(number_text(f64::NAN), "about 0");
     }
 
     #[test]

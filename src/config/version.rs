@@ -77,11 +77,19 @@ impl Versions {
     ) -> Self {
         let names: Vec<Option<String>> = shapes
             .iter()
-            .map(|shape| shape.as_ref().and_then(|shape| shape.name.as_given()).map(|name| name.0.clone()))
+            .map(|shape| {
+                shape.as_ref().and_then(|shape| shape.name.as_given()).map(|name| name.0.clone())
+            })
             .collect();
         let weights: Vec<Weight> = shapes
             .iter()
-            .map(|shape| shape.as_ref().and_then(|shape| shape.weight.as_given()).copied().unwrap_or_default())
+            .map(|shape| {
+                shape
+                    .as_ref()
+                    .and_then(|shape| shape.weight.as_given())
+                    .copied()
+                    .unwrap_or_default()
+            })
             .collect();
         let unweighted: Vec<VersionIndex> = shapes
             .iter()
@@ -96,10 +104,14 @@ impl Versions {
         for (index, shape) in shapes.iter().enumerate() {
             let at = at.nth(index);
             let name = versions.name(index);
-            if name.is_some() && versions.names.iter().take(index).any(|other| other.as_deref() == name) {
+            if name.is_some()
+                && versions.names.iter().take(index).any(|other| other.as_deref() == name)
+            {
                 again(name.unwrap_or_default(), &at.at("name"), problems);
             }
-            let Some(VersionShape { weight: Field::Given(weight), drain, .. }) = shape else { continue };
+            let Some(VersionShape { weight: Field::Given(weight), drain, .. }) = shape else {
+                continue;
+            };
             versions.check_whole(*weight, &at.at("weight"), problems);
             if *weight != Weight::ZERO && !ramps && matches!(drain, Field::Given(true)) {
                 let allowed = "false, or weight 0".to_owned();
@@ -109,7 +121,13 @@ impl Versions {
         versions
     }
 
-    fn check_unweighted(&self, unweighted: &[VersionIndex], all_read: bool, at: &Place<'_>, problems: &mut Problems) {
+    fn check_unweighted(
+        &self,
+        unweighted: &[VersionIndex],
+        all_read: bool,
+        at: &Place<'_>,
+        problems: &mut Problems,
+    ) {
         let found = match unweighted {
             [_] => return,
             [] if !all_read => return,
@@ -121,7 +139,10 @@ impl Versions {
                     count => count.to_string(),
                 };
                 let names = several.iter().map(|index| self.name(*index).unwrap_or("?"));
-                format!("{count} versions without a weight ({})", names.collect::<Vec<_>>().join(", "))
+                format!(
+                    "{count} versions without a weight ({})",
+                    names.collect::<Vec<_>>().join(", ")
+                )
             }
         };
         problems.add(at, found, "exactly one, which is stable".to_owned());
@@ -142,8 +163,9 @@ impl Versions {
             Scheme::Flagd => "flagd",
         };
         if weight.thousandths() % 1000 != 0 {
-            let allowed = format!("a whole percentage from 0 to 100, because hashScheme is {scheme}");
-            problems.add(at, at.value().in_words(), allowed);
+            let allowed =
+                format!("a whole percentage from 0 to 100, because hashScheme is {scheme}");
+            problems.add(at, at.value().shown(), allowed);
         }
     }
 
@@ -152,7 +174,12 @@ impl Versions {
     }
 
     /// The version called `name`, to which the value or the key at `at` refers.
-    pub(super) fn find(&self, name: &str, at: &Place<'_>, problems: &mut Problems) -> Option<VersionIndex> {
+    pub(super) fn find(
+        &self,
+        name: &str,
+        at: &Place<'_>,
+        problems: &mut Problems,
+    ) -> Option<VersionIndex> {
         let index = self.names.iter().position(|other| other.as_deref() == Some(name));
         if index.is_none() && self.names.iter().all(Option::is_some) {
             let known: Vec<&str> = self.names.iter().flatten().map(String::as_str).collect();
@@ -172,7 +199,12 @@ impl Versions {
     }
 
     /// The split of a rule's or a ramp step's `weights`, which stand at `at`.
-    pub(super) fn split(&self, weights: Weights, at: &Place<'_>, problems: &mut Problems) -> Option<Split> {
+    pub(super) fn split(
+        &self,
+        weights: Weights,
+        at: &Place<'_>,
+        problems: &mut Problems,
+    ) -> Option<Split> {
         let mut all = vec![Weight::ZERO; self.names.len()];
         for (name, weight) in weights.0 {
             let at = at.at(&name.0);
