@@ -16,6 +16,7 @@ mod pattern;
 mod pin;
 mod place;
 mod problem;
+mod protobuf;
 mod ramp;
 mod read;
 mod rollout;
@@ -103,6 +104,18 @@ impl Config {
             }]);
         }
         Self::from_value(&Value::from_json(text).map_err(|problem| vec![problem])?)
+    }
+
+    /// Reads what a proxy hands on as the plugin configuration: JSON text, or the bytes of a
+    /// `google.protobuf.Struct`, which is what an Envoy configuration in YAML all the way becomes.
+    ///
+    /// # Errors
+    /// Every problem, in the order of the document; at least one.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Vec<Problem>> {
+        Self::from_json(bytes).or_else(|problems| match protobuf::read_struct(bytes) {
+            Some(value) if !bytes.is_empty() => Self::from_value(&value),
+            _ => Err(problems),
+        })
     }
 
     /// Reads a document that was JSON, or can be.

@@ -62,7 +62,7 @@ impl Plugin {
                 host.record(id, u64::from(is));
             }
         };
-        match Config::from_json(bytes) {
+        match Config::from_bytes(bytes) {
             Ok(config) => {
                 self.activate(host, config);
                 say_invalid(false);
