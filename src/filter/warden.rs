@@ -42,7 +42,9 @@ pub fn take_over(active: &Active, before: &Active) {
 /// Reads the records as they stand, so that the first request already meets what was tripped before.
 pub fn start(host: &impl Host, identity: &str, active: &Active, now: Millis) {
     for (rollout, live) in active.plan.rollouts().iter().zip(&active.live) {
-        for version in 0..live.watches.borrow().len() {
+        // Not inside the loop's head, where it would stay borrowed for the whole loop.
+        let watched = live.watches.borrow().len();
+        for version in 0..watched {
             let desk = Desk { host, identity, rollout, live, version, now };
             if rollout.guard.is_some() && version != rollout.stable {
                 let latch = desk.read(Latch::from_bytes, &desk.latch_key());
