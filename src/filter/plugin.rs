@@ -72,6 +72,16 @@ impl Plugin {
                 for problem in &problems {
                     log::error!("{problem}");
                 }
+                // A proxy asks a throw-away VM first and remembers its answer by the bytes: what once was
+                // accepted as a first configuration is not asked about again, and to refuse it here, on
+                // a worker, would kill the filter there. So the last good one goes on in its own VM.
+                if let Some(newest) = self.newest() {
+                    log::error!("the configuration is not taken; the last good one stays");
+                    self.active = newest;
+                    self.beat(host, host.now() / 1_000_000);
+                    self.keep_ticking(host);
+                    return true;
+                }
                 if self.is_update(host) {
                     log::error!("the configuration is refused; the last good one stays");
                     return false;
@@ -132,9 +142,18 @@ impl Plugin {
         warden::start(host, &self.identity, &active, now);
         self.active = active;
         self.beat(host, now);
+        self.keep_ticking(host);
+        log::info!("{} rollouts are in force", self.active.plan.rollouts().len());
+    }
+
+    fn keep_ticking(&self, host: &impl Host) {
         let watching = self.active.live.iter().any(|live| !live.watches.borrow().is_empty());
         host.set_tick_period(if watching { WATCHING_TICK } else { IDLE_TICK });
-        log::info!("{} rollouts are in force", self.active.plan.rollouts().len());
+    }
+
+    /// The last good configuration that this VM has had for this plugin.
+    fn newest(&self) -> Option<Rc<Active>> {
+        NEWEST.with(|newest| newest.borrow().get(&self.identity).cloned())
     }
 
     /// Whether a newer configuration took this one's place and no stream begins here any more.
