@@ -95,3 +95,10 @@ format: $(VENV)/.done ## formats Rust and Python
 .PHONY: clean
 clean: ## removes target
 	rm -rf target
+
+# --- documents ----------------------------------------------------------------------------------------
+
+.PHONY: docs
+docs: $(VENV)/.done ## what is made from the code: docs/cohort.schema.json and docs/configuration.md
+	@COHORT_BLESS=1 cargo test --quiet --test config_schema
+	@$(VENV)/bin/python scripts/configuration_page.py > docs/configuration.md
