@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 
 use smallvec::SmallVec;
 
-use crate::bucket::{Split, VersionIndex};
+use crate::bucket::{Split, VersionIndex, Weight};
 use crate::config::{Millis, Mode, Rollout};
 use crate::engine::{split_in_force, Checkup, Hold, Latch, Plan, Totals, Watch};
 
@@ -125,6 +125,14 @@ impl Live {
     /// Each version's share of users in thousandths of a percent, and whether it is held out. What a
     /// version held out does not get goes to the fallback.
     fn in_force(&self, rollout: &Rollout, now: Millis) -> Vec<(u32, bool)> {
+        if !rollout.enabled {
+            // The kill switch: everyone gets stable.
+            let share =
+                |version| if version == rollout.stable { Weight::FULL } else { Weight::ZERO };
+            return (0..rollout.versions.len())
+                .map(|version| (share(version).thousandths(), false))
+                .collect();
+        }
         let split = self.split(rollout, now);
         let holds = self.holds.borrow();
         let hold = |version: VersionIndex| holds.get(version).copied().unwrap_or_default();

@@ -8,7 +8,7 @@ use regex_lite::{Regex, RegexBuilder};
 pub const REGEX_VALUE_LIMIT: usize = 8 * 1024;
 
 /// The most bytes that a compiled regular expression may take.
-pub const REGEX_PROGRAM_LIMIT: usize = 256 * 1024;
+pub const REGEX_PROGRAM_LIMIT: usize = 64 * 1024;
 
 /// The most characters of a regular expression (design.md section 2).
 pub const REGEX_TEXT_LIMIT: usize = 1000;
