@@ -113,6 +113,9 @@ impl Explained<'_> {
             let rule = if step.reason == Reason::Rule { rules.next() } else { None };
             let detail = match (step.reason, step.verdict, rule) {
                 (Reason::Rule, Verdict::Passed, Some(rule)) => why::rule(config, rule, request),
+                (Reason::Rule, Verdict::Decided(_), Some(rule)) if matches!(rule.choice, Choice::Weights(_)) => {
+                    keys(rollout, request)
+                }
                 (Reason::Hash, ..) => keys(rollout, request),
                 _ => String::new(),
             };
@@ -155,9 +158,12 @@ impl Explained<'_> {
                 if here { paint(style::version(range.version), owner) } else { owner }
             })
             .collect();
-        let bucket = decision.bucket.map_or("buckets".to_owned(), |bucket| format!("bucket {bucket}"));
         let all = self.rollout.scheme.buckets();
-        writeln!(out, "  {bucket} of {all}{whose}: {}", owners.join(", "))
+        let bucket = match decision.bucket {
+            Some(bucket) => format!("bucket {bucket} of {all}"),
+            None => format!("of {all} buckets"),
+        };
+        writeln!(out, "  {bucket}{whose}: {}", owners.join(", "))
     }
 
     fn name(&self, version: usize) -> &str {

@@ -64,7 +64,8 @@ impl<'a> Ledger<'a> {
         Some(number)
     }
 
-    fn all(&self, node: &'a Node) {
+    /// Counts all that is below `node` as read.
+    pub fn all(&self, node: &'a Node) {
         for member in node.members() {
             self.read.borrow_mut().insert(member.at);
             self.all(&member.value);

@@ -42,6 +42,7 @@ pub fn run(args: &Migrate, out: &mut dyn Write, err: &mut dyn Write) -> io::Resu
                 return complain(err, &format!("{file}:{}", fault.at), &why);
             }
         };
+        let file = if file == "-" { "standard input" } else { file };
         for document in &documents {
             resource(document, file, &mut drafts, &mut passed);
         }

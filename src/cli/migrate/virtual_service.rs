@@ -52,7 +52,6 @@ pub fn drafts(node: &Node, file: &str) -> Vec<Draft> {
 
     let mut drafts: Vec<Draft> = Vec::new();
     let mut waiting: Vec<(usize, &Entry<'_>)> = Vec::new();
-    let mut single = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
         let first = entry.destinations.first().map(|(destination, _)| destination);
         let splits = entry.destinations.len() > 1;
@@ -77,10 +76,10 @@ pub fn drafts(node: &Node, file: &str) -> Vec<Draft> {
         build(&ledger, entry, &mine, &hosts, &mut draft);
         drafts.push(draft);
     }
-    single.extend(waiting.iter().map(|(index, _)| *index));
     if let Some(last) = drafts.last_mut() {
-        for index in single {
-            last.lose(format!("http[{index}]: leads to one place only, and needs no rollout"));
+        for (index, entry) in waiting {
+            ledger.all(entry.node);
+            last.lose(format!("spec.http[{index}]: {} (leads to one place only)", entry.node.brief()));
         }
         last.lose_rest(&ledger, |path| match path {
             "spec.gateways" => Some("which proxy has the filter decides where this holds"),

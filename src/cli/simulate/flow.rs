@@ -43,7 +43,11 @@ impl<'a> Flow<'a> {
         let count = names.len();
         let tally = |(position, name): (usize, &&'a str)| Tally {
             name,
-            weight: after.standing.split.weight(position),
+            weight: match after.rollout.enabled {
+                true => after.standing.split.weight(position),
+                false if position == after.rollout.stable => Weight::FULL,
+                false => Weight::ZERO,
+            },
             users: 0,
             from: vec![0; count],
         };

@@ -58,7 +58,8 @@ pub fn text(
     for (position, tally) in flow.versions.iter().enumerate() {
         let wanted = format!("{} %", tally.weight.percent());
         let actual = format!("{:.3} %", flow.share(tally.users));
-        let bar = paint(style::version(position), bar(tally.users, flow.total));
+        let bar = bar(tally.users, flow.total);
+        let bar = if bar.is_empty() { bar } else { paint(style::version(position), bar) };
         let gone = if position >= flow.present { " (gone)" } else { "" };
         let row = format!("{:width$}  {wanted:>9}  {actual:>9}  {:>11}  {bar}", tally.name, grouped(tally.users));
         writeln!(out, "  {}{gone}", row.trim_end())?;
