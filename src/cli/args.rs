@@ -256,7 +256,11 @@ fn header(text: &str) -> Result<(String, String), String> {
 
 fn method(text: &str) -> Result<String, String> {
     let good = !text.is_empty() && text.bytes().all(crate::http::headers::is_token_byte);
-    if good { Ok(text.to_owned()) } else { Err("a method is one word".into()) }
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err("a method is one word".into())
+    }
 }
 
 fn instant(text: &str) -> Result<config::Millis, String> {
@@ -274,8 +278,12 @@ mod tests {
 
     #[test]
     fn a_url_is_cut_into_what_a_request_carries() {
-        let parts = |text| url(text).map(|url| format!("{} {} {}", url.scheme, url.authority, url.target));
-        assert_eq!(parts("https://a.example:8443/b?c=d#e").as_deref(), Ok("https a.example:8443 /b?c=d"));
+        let parts =
+            |text| url(text).map(|url| format!("{} {} {}", url.scheme, url.authority, url.target));
+        assert_eq!(
+            parts("https://a.example:8443/b?c=d#e").as_deref(),
+            Ok("https a.example:8443 /b?c=d")
+        );
         assert_eq!(parts("http://a.example").as_deref(), Ok("http a.example /"));
         assert_eq!(parts("http://[::1]?x=y").as_deref(), Ok("http [::1] /?x=y"));
         for bad in ["a.example/b", "ftp://a.example/", "https:///b", "https://a b/"] {

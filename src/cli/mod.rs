@@ -32,7 +32,8 @@ pub fn run() -> ExitCode {
     .write_global();
     let mut out = io::BufWriter::new(anstream::stdout().lock());
     let mut err = anstream::stderr().lock();
-    let done = carry_out(cli.command, &mut out, &mut err).and_then(|code| out.flush().map(|()| code));
+    let done =
+        carry_out(cli.command, &mut out, &mut err).and_then(|code| out.flush().map(|()| code));
     match done {
         Ok(code) => code.into(),
         // Who closed our standard output has read enough.
@@ -97,7 +98,9 @@ impl Write for Flat<'_> {
 /// The time of this machine.
 fn now() -> config::Millis {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| config::Millis::try_from(since.as_millis()).unwrap_or(config::Millis::MAX))
+    since.map_or(0, |since| {
+        config::Millis::try_from(since.as_millis()).unwrap_or(config::Millis::MAX)
+    })
 }
 
 /// How the command ends.
@@ -116,6 +119,47 @@ impl From<Exit> for ExitCode {
             Exit::Good => Self::SUCCESS,
             Exit::Problems => Self::from(1),
             Exit::Unreadable => Self::from(2),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every file of the golden tests, cut short at many places.
+    fn pieces() -> Vec<(String, Vec<u8>)> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/files");
+        let mut pieces = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let bytes = std::fs::read(&path).unwrap();
+            pieces.extend(
+                (0..bytes.len()).step_by(13).map(|end| (name.clone(), bytes[..end].to_vec())),
+            );
+        }
+        pieces
+    }
+
+    #[test]
+    fn a_file_cut_short_anywhere_ends_nothing_but_itself() {
+        let pieces = pieces();
+        assert!(pieces.len() > 500, "only {}", pieces.len());
+        for (name, bytes) in pieces {
+            for document in source::documents(&name, &bytes).unwrap_or_default() {
+                lint::warnings(&document);
+            }
+            migrate::text(&name, &bytes);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_ends_the_command(text in "[-a-z0-9:{}\\[\\],&*!|>'\"#%@`\\\\ \t\n]{0,60}") {
+            let _ = source::documents("any.yaml", text.as_bytes());
+            let _ = source::documents("any.json", text.as_bytes());
+            migrate::text("any.yaml", text.as_bytes());
         }
     }
 }

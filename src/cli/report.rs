@@ -83,10 +83,29 @@ pub struct Line<'a> {
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Kind<'a> {
-    Unreadable { why: &'a str },
-    Problem { line: usize, column: usize, path: &'a str, found: &'a str, allowed: &'a str, hint: &'a Option<String> },
-    Warning { line: usize, column: usize, path: &'a str, warning: &'a str },
-    Good { line: usize, column: usize, carrier: &'a Option<String>, rollouts: &'a [&'a str] },
+    Unreadable {
+        why: &'a str,
+    },
+    Problem {
+        line: usize,
+        column: usize,
+        path: &'a str,
+        found: &'a str,
+        allowed: &'a str,
+        hint: &'a Option<String>,
+    },
+    Warning {
+        line: usize,
+        column: usize,
+        path: &'a str,
+        warning: &'a str,
+    },
+    Good {
+        line: usize,
+        column: usize,
+        carrier: &'a Option<String>,
+        rollouts: &'a [&'a str],
+    },
 }
 
 /// `value` as JSON on a line of its own.

@@ -10,13 +10,8 @@ pub const FAINT: Style = Style::new().dimmed();
 
 /// The colour of the version at `position`: stable and its rivals apart, the same in every table.
 pub fn version(position: usize) -> Style {
-    const PALETTE: [AnsiColor; 5] = [
-        AnsiColor::Cyan,
-        AnsiColor::Magenta,
-        AnsiColor::Blue,
-        AnsiColor::Yellow,
-        AnsiColor::Green,
-    ];
+    const PALETTE: [AnsiColor; 5] =
+        [AnsiColor::Cyan, AnsiColor::Magenta, AnsiColor::Blue, AnsiColor::Yellow, AnsiColor::Green];
     colour(PALETTE.get(position % PALETTE.len()).copied().unwrap_or(AnsiColor::Cyan))
 }
 

@@ -41,5 +41,10 @@ fn good(file: &str, document: &Document, output: Output, out: &mut dyn Write) ->
         names => format!("{} rollouts: {}", names.len(), names.join(", ")),
     };
     let carrier = document.carrier.as_ref().map_or(String::new(), |carrier| format!(" {carrier}:"));
-    writeln!(out, "{}{carrier} {}, {rollouts}", paint(STRONG, format!("{file}:")), paint(GOOD, "good"))
+    writeln!(
+        out,
+        "{}{carrier} {}, {rollouts}",
+        paint(STRONG, format!("{file}:")),
+        paint(GOOD, "good")
+    )
 }

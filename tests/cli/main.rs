@@ -3,6 +3,11 @@
 //! `cases/` has one command each, run in `files/`. To write down what the command prints now, run the
 //! tests with `TRYCMD=overwrite`; the difference is what to review.
 
+mod documents;
+#[path = "../mutations/generate.rs"]
+mod generate;
+mod mutations;
+
 use std::path::{Path, PathBuf};
 
 fn root() -> &'static Path {

@@ -41,7 +41,12 @@ pub fn run(args: &Explain, out: &mut dyn Write, err: &mut dyn Write) -> io::Resu
     let explained = active.plan.rollouts().iter().enumerate().filter_map(|(position, _)| {
         let (rollout, live) = active.rollout(position)?;
         if !rollout.applies(&request) {
-            return Some(Explained { rollout, split: &rollout.split, steps: Vec::new(), decision: None });
+            return Some(Explained {
+                rollout,
+                split: &rollout.split,
+                steps: Vec::new(),
+                decision: None,
+            });
         }
         let split = live.split(rollout, proxy.now);
         let standing = Standing { split, holds: &[], turn: &live.turn };
@@ -72,7 +77,9 @@ fn headers(args: &Explain) -> impl Iterator<Item = (&str, &str)> {
         (":authority", &url.authority),
         (":path", &url.target),
     ];
-    pseudo.into_iter().chain(args.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    pseudo
+        .into_iter()
+        .chain(args.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())))
 }
 
 /// The steps of a decision, in order.
@@ -101,7 +108,12 @@ struct Explained<'a> {
 }
 
 impl Explained<'_> {
-    fn text(&self, config: &crate::config::Config, request: &Request<'_>, out: &mut dyn Write) -> io::Result<()> {
+    fn text(
+        &self,
+        config: &crate::config::Config,
+        request: &Request<'_>,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         let rollout = self.rollout;
         writeln!(out, "{}", paint(STRONG, &rollout.name))?;
         let Some(decision) = &self.decision else {
@@ -113,7 +125,9 @@ impl Explained<'_> {
             let rule = if step.reason == Reason::Rule { rules.next() } else { None };
             let detail = match (step.reason, step.verdict, rule) {
                 (Reason::Rule, Verdict::Passed, Some(rule)) => why::rule(config, rule, request),
-                (Reason::Rule, Verdict::Decided(_), Some(rule)) if matches!(rule.choice, Choice::Weights(_)) => {
+                (Reason::Rule, Verdict::Decided(_), Some(rule))
+                    if matches!(rule.choice, Choice::Weights(_)) =>
+                {
                     keys(rollout, request)
                 }
                 (Reason::Hash, ..) => keys(rollout, request),
@@ -136,7 +150,11 @@ impl Explained<'_> {
             writeln!(out, "  shadow mode: this is counted and logged, and changes nothing")?;
         }
         if rollout.guard.is_some() || !rollout.health.is_empty() {
-            writeln!(out, "  {}", paint(FAINT, "taken to be healthy: a version held out would give way to FALLBACK"))?;
+            writeln!(
+                out,
+                "  {}",
+                paint(FAINT, "taken to be healthy: a version held out would give way to FALLBACK")
+            )?;
         }
         Ok(())
     }
@@ -153,9 +171,20 @@ impl Explained<'_> {
             .iter()
             .map(|range| {
                 let share = split.weight(range.version).percent();
-                let owner = format!("{} {}-{} ({share} %)", self.name(range.version), range.start, range.end - 1);
-                let here = decision.bucket.is_some_and(|bucket| (range.start..range.end).contains(&bucket));
-                if here { paint(style::version(range.version), owner) } else { owner }
+                let owner = format!(
+                    "{} {}-{} ({share} %)",
+                    self.name(range.version),
+                    range.start,
+                    range.end - 1
+                );
+                let here = decision
+                    .bucket
+                    .is_some_and(|bucket| (range.start..range.end).contains(&bucket));
+                if here {
+                    paint(style::version(range.version), owner)
+                } else {
+                    owner
+                }
             })
             .collect();
         let all = self.rollout.scheme.buckets();
@@ -242,8 +271,10 @@ fn json(explained: &[Explained<'_>], changes: &[Change], out: &mut dyn Write) ->
             line.bucket = decision.bucket;
             let rule = decision.rule.and_then(|rule| rollout.rules.get(rule));
             line.rule = rule.map(|rule| rule.name.as_str());
-            let mine = if rollout.mode == Mode::Enforce { written(rollout, decision) } else { Vec::new() };
-            for name in mine.into_iter().filter(|name| !claimed.contains(name)).collect::<Vec<_>>() {
+            let mine =
+                if rollout.mode == Mode::Enforce { written(rollout, decision) } else { Vec::new() };
+            for name in mine.into_iter().filter(|name| !claimed.contains(name)).collect::<Vec<_>>()
+            {
                 for change in changes {
                     match change {
                         Change::Set(set, value) if set == name => {
@@ -267,10 +298,16 @@ fn json(explained: &[Explained<'_>], changes: &[Change], out: &mut dyn Write) ->
 fn written<'a>(rollout: &'a Rollout, decision: &Decision) -> Vec<&'a str> {
     let output = &rollout.output;
     let version = rollout.versions.get(decision.version);
-    let cluster = output.cluster_header.as_ref().filter(|_| version.is_some_and(|v| v.cluster.is_some()));
-    let own = version.into_iter().flat_map(|version| version.request_headers.iter().map(|(name, _)| name));
-    let mut names: Vec<&str> =
-        std::iter::once(&output.route_header).chain(cluster).chain(own).map(|name| name.as_str()).collect();
+    let cluster =
+        output.cluster_header.as_ref().filter(|_| version.is_some_and(|v| v.cluster.is_some()));
+    let own = version
+        .into_iter()
+        .flat_map(|version| version.request_headers.iter().map(|(name, _)| name));
+    let mut names: Vec<&str> = std::iter::once(&output.route_header)
+        .chain(cluster)
+        .chain(own)
+        .map(|name| name.as_str())
+        .collect();
     if output.baggage {
         names.push("baggage");
     }

@@ -27,10 +27,14 @@ fn first_unmet(condition: &Condition, request: &Request<'_>) -> String {
     let part = Condition::default;
     // Exhaustive, so that a new part of a condition cannot be forgotten here.
     let Condition { host, path, method, headers, cookies, query, address, not } = condition;
-    if let Some(wanted) = host.as_ref().filter(|_| fails(&Condition { host: host.clone(), ..part() })) {
+    if let Some(wanted) =
+        host.as_ref().filter(|_| fails(&Condition { host: host.clone(), ..part() }))
+    {
         return unmet("the host", request.host(), wanted);
     }
-    if let Some(wanted) = path.as_ref().filter(|_| fails(&Condition { path: path.clone(), ..part() })) {
+    if let Some(wanted) =
+        path.as_ref().filter(|_| fails(&Condition { path: path.clone(), ..part() }))
+    {
         return unmet("the path", Some(request.path()), wanted);
     }
     if fails(&Condition { method: method.clone(), ..part() }) {
@@ -52,8 +56,7 @@ fn first_unmet(condition: &Condition, request: &Request<'_>) -> String {
         }
     }
     if fails(&Condition { address: address.clone(), ..part() }) {
-        let networks: Vec<String> =
-            address.iter().flatten().map(ToString::to_string).collect();
+        let networks: Vec<String> = address.iter().flatten().map(ToString::to_string).collect();
         let seen = request.address().map_or("not known".into(), |address| address.to_string());
         return format!("the client address is {seen}, wanted {}", networks.join(", "));
     }
@@ -85,7 +88,11 @@ fn words(pattern: &Pattern) -> String {
         Test::Present(true) => "any value".to_owned(),
         Test::Present(false) => "none".to_owned(),
     };
-    if pattern.ignore_case() { format!("{text} in any case") } else { text }
+    if pattern.ignore_case() {
+        format!("{text} in any case")
+    } else {
+        text
+    }
 }
 
 /// Bytes as a person can read them, in quotes.

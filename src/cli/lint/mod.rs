@@ -143,7 +143,8 @@ impl Place<'_> {
     /// A route header that an earlier rollout always writes first.
     fn header(&self, earlier: &[Rollout], found: &mut Found) {
         let header = &self.rollout.output.route_header;
-        let takes = |other: &&Rollout| other.matches.is_none() && other.output.route_header == *header;
+        let takes =
+            |other: &&Rollout| other.matches.is_none() && other.output.route_header == *header;
         if let Some(other) = earlier.iter().find(takes) {
             let text = format!(
                 "never writes {header}, because rollout {} comes first and matches every request",

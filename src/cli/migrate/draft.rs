@@ -58,7 +58,12 @@ impl Draft {
     }
 
     /// Adds a version, or finds the one that has this name already.
-    pub fn version(&mut self, written: &str, weight: Option<f64>, note: impl Into<String>) -> String {
+    pub fn version(
+        &mut self,
+        written: &str,
+        weight: Option<f64>,
+        note: impl Into<String>,
+    ) -> String {
         let name = label(written);
         if !self.versions.iter().any(|version| version.name == name) {
             self.renamed("the version", written);
@@ -82,7 +87,11 @@ impl Draft {
             &["Users are told apart by this header: put here what your requests carry."],
         );
         let cookie = Yaml::map().with("name", "cohort-id").with("maxAge", "365d");
-        self.put("anonymousId", Yaml::one("cookie", cookie), &["Visitors without it get a cookie of their own."]);
+        self.put(
+            "anonymousId",
+            Yaml::one("cookie", cookie),
+            &["Visitors without it get a cookie of their own."],
+        );
     }
 
     /// The configuration of the rollout, with its comments.
@@ -130,7 +139,11 @@ pub fn label(text: &str) -> String {
         .collect();
     let short: String = mapped.trim_matches('-').chars().take(63).collect();
     let short = short.trim_matches('-');
-    if short.is_empty() { "unnamed".into() } else { short.to_owned() }
+    if short.is_empty() {
+        "unnamed".into()
+    } else {
+        short.to_owned()
+    }
 }
 
 /// A percentage with at most three decimals.
@@ -140,8 +153,14 @@ pub fn percent(value: f64) -> f64 {
 
 /// A duration as Go writes it (`1m30s`), in milliseconds.
 pub fn go_duration(text: &str) -> Option<u64> {
-    const UNITS: [(&str, f64); 6] =
-        [("ms", 1.0), ("us", 0.001), ("ns", 0.000_001), ("h", 3_600_000.0), ("m", 60_000.0), ("s", 1000.0)];
+    const UNITS: [(&str, f64); 6] = [
+        ("ms", 1.0),
+        ("us", 0.001),
+        ("ns", 0.000_001),
+        ("h", 3_600_000.0),
+        ("m", 60_000.0),
+        ("s", 1000.0),
+    ];
     let mut rest = text.trim();
     let mut total = 0.0;
     if rest.is_empty() {
@@ -172,7 +191,8 @@ mod tests {
 
     #[test]
     fn a_name_is_made_of_any_text() {
-        let all: Vec<String> = ["v1.2_RC", "--", "reviews", &"x".repeat(80)].into_iter().map(label).collect();
+        let all: Vec<String> =
+            ["v1.2_RC", "--", "reviews", &"x".repeat(80)].into_iter().map(label).collect();
         assert_eq!(all, ["v1-2-rc", "unnamed", "reviews", &"x".repeat(63)]);
     }
 
@@ -183,7 +203,8 @@ mod tests {
                 .into_iter()
                 .map(|text| go_duration(text).map(duration))
                 .collect();
-        let expected = ["1m", "90s", "1h", "250ms", "1500ms", "2d"].map(|text| Some(text.to_owned()));
+        let expected =
+            ["1m", "90s", "1h", "250ms", "1500ms", "2d"].map(|text| Some(text.to_owned()));
         assert_eq!(all.get(..6), Some(&expected[..]));
         assert_eq!(all.get(6..), Some(&[None, None, None][..]));
     }

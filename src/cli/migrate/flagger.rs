@@ -14,34 +14,51 @@ pub fn draft(node: &Node, file: &str) -> Draft {
     let mut draft = Draft::new(format!("Canary {} in {file}", ledger.name()), ledger.short_name());
     let output = format!("x-cohort-{}", draft.name);
     let spec = ledger.get(node, "spec").unwrap_or(node);
-    let target = ledger.done(spec, "targetRef").and_then(|target| target.get("name")).map(Node::brief);
+    let target =
+        ledger.done(spec, "targetRef").and_then(|target| target.get("name")).map(Node::brief);
     let service = ledger.get(spec, "service");
-    let name = service.and_then(|service| ledger.text(service, "name")).or(target).unwrap_or_else(|| draft.name.clone());
+    let name = service
+        .and_then(|service| ledger.text(service, "name"))
+        .or(target)
+        .unwrap_or_else(|| draft.name.clone());
     draft.version("primary", None, format!("Was service {name}-primary."));
     draft.version("canary", Some(0.0), format!("Was service {name}-canary."));
-    draft.change(format!("the proxy's routes choose by header {output}: canary or primary; Flagger's are not needed"));
+    draft.change(format!(
+        "the proxy's routes choose by header {output}: canary or primary; Flagger's are not needed"
+    ));
     if let Some(service) = service {
         requests(&ledger, service, node, &mut draft);
     }
     draft.sticky();
-    if let Some(analysis) = ledger.get(spec, "analysis").or_else(|| ledger.get(spec, "canaryAnalysis")) {
-        let interval = ledger.text(analysis, "interval").and_then(|text| go_duration(&text)).unwrap_or(60_000);
+    if let Some(analysis) =
+        ledger.get(spec, "analysis").or_else(|| ledger.get(spec, "canaryAnalysis"))
+    {
+        let interval =
+            ledger.text(analysis, "interval").and_then(|text| go_duration(&text)).unwrap_or(60_000);
         affinity(&ledger, analysis, &mut draft);
         rules(&ledger, analysis, &mut draft);
         ramp(&ledger, analysis, interval, &mut draft);
         guard(&ledger, analysis, interval, &mut draft);
     }
     if ledger.done(spec, "skipAnalysis").is_some_and(|skip| matches!(skip.data, Data::Bool(true))) {
-        draft.change("skipAnalysis: the new version goes live at once; here, set the canary's weight to 100");
+        draft.change(
+            "skipAnalysis: the new version goes live at once; here, set the canary's weight to 100",
+        );
     }
     draft.lose_rest(&ledger, |path| match path.trim_start_matches("spec.") {
         "progressDeadlineSeconds" | "autoscalerRef" | "revertOnDeletion" | "suspend" => {
             Some("is about the deployment, which stays with whatever rolls it out")
         }
-        "provider" | "ingressRef" | "routeRef" | "gatewayRef" => Some("the filter is in the proxy itself"),
-        rest if rest.contains("webhooks") => Some("nothing is called; a guard looks at the traffic itself"),
+        "provider" | "ingressRef" | "routeRef" | "gatewayRef" => {
+            Some("the filter is in the proxy itself")
+        }
+        rest if rest.contains("webhooks") => {
+            Some("nothing is called; a guard looks at the traffic itself")
+        }
         rest if rest.contains("alerts") => Some("alert on cohort_guard_trips_total"),
-        rest if rest.contains("threshold") && !rest.contains("metrics") => Some("a guard trips at the first window that is bad"),
+        rest if rest.contains("threshold") && !rest.contains("metrics") => {
+            Some("a guard trips at the first window that is bad")
+        }
         rest if rest.contains("metrics") => Some("a guard counts failures and slow answers only"),
         rest if rest.contains("mirror") => Some("mirroring stays with the route"),
         rest if rest.contains("iterations") => Some("the rules hold until they are taken out"),
@@ -54,8 +71,13 @@ pub fn draft(node: &Node, file: &str) -> Draft {
 
 /// Which requests it is about.
 fn requests<'a>(ledger: &Ledger<'a>, service: &'a Node, node: &'a Node, draft: &mut Draft) {
-    let names: Vec<&str> =
-        ledger.done(service, "hosts").map(Node::items).unwrap_or_default().iter().filter_map(Node::text).collect();
+    let names: Vec<&str> = ledger
+        .done(service, "hosts")
+        .map(Node::items)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(Node::text)
+        .collect();
     let namespace = node.at_keys(&["metadata", "namespace"]).and_then(Node::text);
     let listed = ledger.get(service, "match").map(Node::items).unwrap_or_default();
     let read: Option<Vec<Yaml>> = listed.iter().map(|one| condition(ledger, one, draft)).collect();
@@ -73,7 +95,8 @@ fn affinity<'a>(ledger: &Ledger<'a>, analysis: &'a Node, draft: &mut Draft) {
         draft.change("a user stays with a version: without sessionAffinity Flagger draws lots for every request");
         return;
     };
-    let name = ledger.text(affinity, "cookieName").unwrap_or_else(|| format!("cohort-{}", draft.name));
+    let name =
+        ledger.text(affinity, "cookieName").unwrap_or_else(|| format!("cohort-{}", draft.name));
     let seconds = ledger.number(affinity, "maxAge").filter(|age| *age >= 1.0).unwrap_or(86_400.0);
     let mut cookie = Yaml::one("name", name).with("maxAge", duration(seconds as u64 * 1000));
     for key in ["domain", "path", "sameSite"] {
@@ -88,7 +111,9 @@ fn affinity<'a>(ledger: &Ledger<'a>, analysis: &'a Node, draft: &mut Draft) {
         }
     }
     draft.put("pin", Yaml::one("cookie", cookie), &["Was sessionAffinity."]);
-    draft.change("the cookie remembers either version: Flagger's cookieName keeps users on the canary only");
+    draft.change(
+        "the cookie remembers either version: Flagger's cookieName keeps users on the canary only",
+    );
 }
 
 /// An A/B test: whoever matches gets the canary.
@@ -102,7 +127,9 @@ fn rules<'a>(ledger: &Ledger<'a>, analysis: &'a Node, draft: &mut Draft) {
         }
     }
     if !conditions.is_empty() {
-        draft.rules.push(Yaml::one("name", "ab-test").with("match", conditions).with("version", "canary"));
+        draft
+            .rules
+            .push(Yaml::one("name", "ab-test").with("match", conditions).with("version", "canary"));
     }
 }
 
@@ -137,7 +164,8 @@ fn ramp<'a>(ledger: &Ledger<'a>, analysis: &'a Node, interval: u64, draft: &mut 
         .iter()
         .enumerate()
         .map(|(index, weight)| {
-            let after = if index == 0 { "0s".to_owned() } else { duration(interval * index as u64) };
+            let after =
+                if index == 0 { "0s".to_owned() } else { duration(interval * index as u64) };
             Yaml::one("after", after).with("weights", Yaml::one("canary", *weight))
         })
         .collect();
@@ -145,7 +173,11 @@ fn ramp<'a>(ledger: &Ledger<'a>, analysis: &'a Node, interval: u64, draft: &mut 
     draft.put(
         "ramp",
         Yaml::map()
-            .noted("start", "2100-01-01T00:00:00Z", &["Set this to the moment when the release begins."])
+            .noted(
+                "start",
+                "2100-01-01T00:00:00Z",
+                &["Set this to the moment when the release begins."],
+            )
             .with("steps", steps),
         &[],
     );
@@ -165,13 +197,16 @@ fn guard<'a>(ledger: &Ledger<'a>, analysis: &'a Node, interval: u64, draft: &mut
                 _ => None,
             }
         };
-        let (key, value) = match (metric.get("name").and_then(Node::text), limit("min"), limit("max")) {
-            (Some("request-success-rate"), Some(least), _) if (0.0..=100.0).contains(&least) => {
-                ("maxFailureRatio", percent((100.0 - least) * 10_000.0) / 1_000_000.0)
-            }
-            (Some("request-duration"), _, Some(most)) if most >= 1.0 => ("slowerThan", most),
-            _ => continue,
-        };
+        let (key, value) =
+            match (metric.get("name").and_then(Node::text), limit("min"), limit("max")) {
+                (Some("request-success-rate"), Some(least), _)
+                    if (0.0..=100.0).contains(&least) =>
+                {
+                    ("maxFailureRatio", percent((100.0 - least) * 10_000.0) / 1_000_000.0)
+                }
+                (Some("request-duration"), _, Some(most)) if most >= 1.0 => ("slowerThan", most),
+                _ => continue,
+            };
         for known in ["name", "interval", "thresholdRange", "threshold"] {
             ledger.done(metric, known);
         }

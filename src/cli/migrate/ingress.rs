@@ -12,9 +12,9 @@ const PREFIX: &str = "nginx.ingress.kubernetes.io/";
 /// Whether a resource is an Ingress of a canary.
 pub fn is_one(node: &Node) -> bool {
     node.get("kind").and_then(Node::text) == Some("Ingress")
-        && node
-            .at_keys(&["metadata", "annotations", &format!("{PREFIX}canary")])
-            .is_some_and(|flag| flag.text() == Some("true") || matches!(flag.data, Data::Bool(true)))
+        && node.at_keys(&["metadata", "annotations", &format!("{PREFIX}canary")]).is_some_and(
+            |flag| flag.text() == Some("true") || matches!(flag.data, Data::Bool(true)),
+        )
 }
 
 pub fn draft(node: &Node, file: &str) -> Draft {
@@ -25,13 +25,17 @@ pub fn draft(node: &Node, file: &str) -> Draft {
     let backends = paths(&ledger, node, &mut draft);
     let annotations = Annotations::new(node);
     annotations.get("canary");
-    let total = annotations.number("canary-weight-total").filter(|total| *total > 0.0).unwrap_or(100.0);
+    let total =
+        annotations.number("canary-weight-total").filter(|total| *total > 0.0).unwrap_or(100.0);
     let written = annotations.number("canary-weight");
     let weight = percent((written.unwrap_or(0.0) * 100.0 / total).clamp(0.0, 100.0));
     draft.version("stable", None, "");
     draft.version("canary", Some(weight), format!("Was service {}.", backends.join(", ")));
     if written.is_some() && total != 100.0 {
-        draft.change(format!("canary-weight {} of {total} is {weight} %", written.unwrap_or_default()));
+        draft.change(format!(
+            "canary-weight {} of {total} is {weight} %",
+            written.unwrap_or_default()
+        ));
     }
     draft.change(
         "a user stays with a version: ingress-nginx draws lots for every request, so that the same user sees both",
@@ -88,8 +92,11 @@ fn paths<'a>(ledger: &Ledger<'a>, node: &'a Node, draft: &mut Draft) -> Vec<Stri
                     conditions.push(condition("exact", stem.to_owned()));
                     conditions.push(condition("prefix", format!("{stem}/")));
                 }
-                _ if compile(&text, false).is_ok() && text.contains(['(', '*', '[', '\\', '$', '^']) => {
-                    conditions.push(condition("regex", format!("^{}", text.trim_start_matches('^'))));
+                _ if compile(&text, false).is_ok()
+                    && text.contains(['(', '*', '[', '\\', '$', '^']) =>
+                {
+                    conditions
+                        .push(condition("regex", format!("^{}", text.trim_start_matches('^'))));
                 }
                 _ => conditions.push(condition("prefix", text)),
             }
@@ -158,19 +165,26 @@ fn asked_for(annotations: &Annotations<'_>, draft: &mut Draft) {
         if let Some(cookie) = cookie {
             words(draft, Yaml::one("cookie", cookie));
         }
-        for (name, value) in [("canary-by-header-value", value), ("canary-by-header-pattern", pattern)] {
+        for (name, value) in
+            [("canary-by-header-value", value), ("canary-by-header-pattern", pattern)]
+        {
             if let Some(value) = value {
-                draft.lose(format!("annotation {name}: {value} (has no effect without canary-by-header)"));
+                draft.lose(format!(
+                    "annotation {name}: {value} (has no effect without canary-by-header)"
+                ));
             }
         }
         return;
     };
     if value.is_none() && pattern.is_none() {
         let places = Yaml::one("header", header.to_ascii_lowercase());
-        return words(draft, match cookie {
-            Some(cookie) => places.with("cookie", cookie),
-            None => places,
-        });
+        return words(
+            draft,
+            match cookie {
+                Some(cookie) => places.with("cookie", cookie),
+                None => places,
+            },
+        );
     }
     // Overrides come before rules, so that a cookie behind a header is a rule too.
     let rule = |name: &str, condition: Yaml, version: &str| {
@@ -205,7 +219,10 @@ struct Annotations<'a> {
 
 impl<'a> Annotations<'a> {
     fn new(node: &'a Node) -> Self {
-        Self { node: node.at_keys(&["metadata", "annotations"]), read: std::cell::RefCell::default() }
+        Self {
+            node: node.at_keys(&["metadata", "annotations"]),
+            read: std::cell::RefCell::default(),
+        }
     }
 
     fn get(&self, name: &str) -> Option<String> {
@@ -226,7 +243,9 @@ impl<'a> Annotations<'a> {
             .unwrap_or_default()
             .iter()
             .filter(|member| !member.key.starts_with("kubectl.kubernetes.io/"))
-            .map(|member| (member.key.strip_prefix(PREFIX).unwrap_or(&member.key), member.value.brief()))
+            .map(|member| {
+                (member.key.strip_prefix(PREFIX).unwrap_or(&member.key), member.value.brief())
+            })
             .filter(|(name, _)| !read.iter().any(|read| read == name))
             .map(|(name, value)| (name.to_owned(), value))
             .collect()

@@ -29,7 +29,9 @@ pub fn text<'a>(ledger: &Ledger<'a>, node: &'a Node) -> Option<Yaml> {
 /// is named; `None` if nothing of it is left.
 pub fn condition<'a>(ledger: &Ledger<'a>, node: &'a Node, draft: &mut Draft) -> Option<Yaml> {
     let mut condition = Yaml::map();
-    let ignore_case = ledger.done(node, "ignoreUriCase").is_some_and(|node| matches!(node.data, Data::Bool(true)));
+    let ignore_case = ledger
+        .done(node, "ignoreUriCase")
+        .is_some_and(|node| matches!(node.data, Data::Bool(true)));
     if let Some(path) = part(ledger, node, "uri") {
         let path = if ignore_case { path.with("ignoreCase", true) } else { path };
         condition = condition.with("path", path);
@@ -64,7 +66,9 @@ pub fn condition<'a>(ledger: &Ledger<'a>, node: &'a Node, draft: &mut Draft) -> 
             if without.is_empty() {
                 without = without.with(&name.to_ascii_lowercase(), text);
             } else {
-                draft.lose(format!("withoutHeaders {name}: a condition has one not; the condition is wider now"));
+                draft.lose(format!(
+                    "withoutHeaders {name}: a condition has one not; the condition is wider now"
+                ));
             }
         }
     }
@@ -106,7 +110,8 @@ fn cookie_of(regex: &str) -> Option<(String, String)> {
     let pair = inner.strip_prefix('(').and_then(|inner| inner.strip_suffix(')')).unwrap_or(inner);
     let (name, value) = pair.split_once('=')?;
     let plain = |text: &str| {
-        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        !text.is_empty()
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     };
     (plain(name) && plain(value)).then(|| (name.to_owned(), value.to_owned()))
 }

@@ -12,7 +12,8 @@ pub fn drafts(node: &Node, file: &str) -> Vec<Draft> {
     let is_tags = |node: &Node| KEYS.iter().any(|key| node.get(key).is_some());
     if is_tags(node) {
         let ledger = Ledger::new(node);
-        let mut drafts = tags(&ledger, node, &format!("a traffic-tag configuration in {file}"), &[]);
+        let mut drafts =
+            tags(&ledger, node, &format!("a traffic-tag configuration in {file}"), &[]);
         rest(&ledger, &mut drafts);
         return drafts;
     }
@@ -46,10 +47,14 @@ pub fn drafts(node: &Node, file: &str) -> Vec<Draft> {
 fn rest(ledger: &Ledger<'_>, drafts: &mut [Draft]) {
     if let Some(draft) = drafts.last_mut() {
         draft.lose_rest(ledger, |path| match path {
-            "spec.url" | "spec.phase" | "spec.priority" | "spec.imagePullPolicy" | "spec.imagePullSecret" => {
-                Some("is about the other plugin's module")
+            "spec.url"
+            | "spec.phase"
+            | "spec.priority"
+            | "spec.imagePullPolicy"
+            | "spec.imagePullSecret" => Some("is about the other plugin's module"),
+            _ if path.ends_with(".ingress") => {
+                Some("there is no condition on an Ingress: use host and path")
             }
-            _ if path.ends_with(".ingress") => Some("there is no condition on an Ingress: use host and path"),
             _ => None,
         });
     }
@@ -62,7 +67,9 @@ fn tags<'a>(ledger: &Ledger<'a>, config: &'a Node, from: &str, hosts: &[Yaml]) -
     let default_value = ledger.text(config, "defaultTagVal");
     let mut headers: Vec<String> = Vec::new();
     for group in conditions.iter().chain(weights) {
-        if let Some(header) = ledger.text(group, "headerName").filter(|header| !headers.contains(header)) {
+        if let Some(header) =
+            ledger.text(group, "headerName").filter(|header| !headers.contains(header))
+        {
             headers.push(header);
         }
     }
@@ -114,7 +121,8 @@ fn rule<'a>(ledger: &Ledger<'a>, group: &'a Node, index: usize, draft: &mut Draf
     let all = ledger.text(group, "logic").is_none_or(|logic| !logic.eq_ignore_ascii_case("or"));
     let listed = ledger.done(group, "conditions").map(Node::items).unwrap_or_default();
     let read: Result<Vec<Part>, String> = listed.iter().map(part).collect();
-    let joined = read.and_then(|parts| if all { and(parts).map(|one| vec![one]) } else { Ok(or(parts)) });
+    let joined =
+        read.and_then(|parts| if all { and(parts).map(|one| vec![one]) } else { Ok(or(parts)) });
     match joined {
         Ok(conditions) if !conditions.is_empty() => {
             let version = draft.version(&value, Some(0.0), "");
@@ -122,7 +130,9 @@ fn rule<'a>(ledger: &Ledger<'a>, group: &'a Node, index: usize, draft: &mut Draf
             draft.rules.push(rule.with("match", conditions).with("version", version));
         }
         Ok(_) => draft.lose(format!("conditionGroups[{index}] ({value}): it has no conditions")),
-        Err(why) => draft.lose(format!("conditionGroups[{index}] ({value}): {why}; the rule is left out")),
+        Err(why) => {
+            draft.lose(format!("conditionGroups[{index}] ({value}): {why}; the rule is left out"))
+        }
     }
 }
 
@@ -137,15 +147,24 @@ struct Part {
 impl Part {
     fn condition(self) -> Yaml {
         let plain = Yaml::one(self.place, Yaml::one(&self.key, self.text));
-        if self.not { Yaml::one("not", plain) } else { plain }
+        if self.not {
+            Yaml::one("not", plain)
+        } else {
+            plain
+        }
     }
 }
 
 fn part(node: &Node) -> Result<Part, String> {
     let field = |key: &str| node.get(key).map(Node::brief).unwrap_or_default();
     let (kind, operator, key) = (field("conditionType"), field("operator"), field("key"));
-    let values: Vec<Yaml> =
-        node.get("value").map(Node::items).unwrap_or_default().iter().map(|value| value.brief().into()).collect();
+    let values: Vec<Yaml> = node
+        .get("value")
+        .map(Node::items)
+        .unwrap_or_default()
+        .iter()
+        .map(|value| value.brief().into())
+        .collect();
     let first = values.first().cloned().ok_or("a condition without a value")?;
     let place = match kind.as_str() {
         "header" => "header",
@@ -189,5 +208,9 @@ fn and(parts: Vec<Part>) -> Result<Yaml, String> {
     if let Some(part) = denied.next() {
         all = all.merged(&part.condition());
     }
-    if denied.next().is_some() { Err("a condition has one not, and this has several".into()) } else { Ok(all) }
+    if denied.next().is_some() {
+        Err("a condition has one not, and this has several".into())
+    } else {
+        Ok(all)
+    }
 }

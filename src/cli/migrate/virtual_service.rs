@@ -24,7 +24,8 @@ impl Destination {
     }
 
     fn words(&self) -> String {
-        let subset = self.subset.as_ref().map_or(String::new(), |subset| format!(", subset {subset}"));
+        let subset =
+            self.subset.as_ref().map_or(String::new(), |subset| format!(", subset {subset}"));
         let port = self.port.as_ref().map_or(String::new(), |port| format!(", port {port}"));
         format!("{}{subset}{port}", self.host)
     }
@@ -43,12 +44,22 @@ pub fn drafts(node: &Node, file: &str) -> Vec<Draft> {
     let ledger = Ledger::new(node);
     let from = format!("VirtualService {} in {file}", ledger.name());
     let Some(spec) = ledger.get(node, "spec") else { return Vec::new() };
-    let names: Vec<&str> =
-        ledger.done(spec, "hosts").map(Node::items).unwrap_or_default().iter().filter_map(Node::text).collect();
+    let names: Vec<&str> = ledger
+        .done(spec, "hosts")
+        .map(Node::items)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(Node::text)
+        .collect();
     let namespace = node.at_keys(&["metadata", "namespace"]).and_then(Node::text);
     let hosts = hosts(&names, namespace);
-    let entries: Vec<Entry<'_>> =
-        ledger.get(spec, "http").map(Node::items).unwrap_or_default().iter().map(|node| entry(&ledger, node)).collect();
+    let entries: Vec<Entry<'_>> = ledger
+        .get(spec, "http")
+        .map(Node::items)
+        .unwrap_or_default()
+        .iter()
+        .map(|node| entry(&ledger, node))
+        .collect();
 
     let mut drafts: Vec<Draft> = Vec::new();
     let mut waiting: Vec<(usize, &Entry<'_>)> = Vec::new();
@@ -57,7 +68,10 @@ pub fn drafts(node: &Node, file: &str) -> Vec<Draft> {
         let splits = entry.destinations.len() > 1;
         let closes = first.is_some_and(|first| {
             let differs = |(_, other): &(usize, &Entry<'_>)| {
-                other.destinations.iter().any(|(other, _)| other.host == first.host && other != first)
+                other
+                    .destinations
+                    .iter()
+                    .any(|(other, _)| other.host == first.host && other != first)
             };
             waiting.iter().any(differs) && entry.node.get("match").is_none()
         });
@@ -79,7 +93,10 @@ pub fn drafts(node: &Node, file: &str) -> Vec<Draft> {
     if let Some(last) = drafts.last_mut() {
         for (index, entry) in waiting {
             ledger.all(entry.node);
-            last.lose(format!("spec.http[{index}]: {} (leads to one place only)", entry.node.brief()));
+            last.lose(format!(
+                "spec.http[{index}]: {} (leads to one place only)",
+                entry.node.brief()
+            ));
         }
         last.lose_rest(&ledger, |path| match path {
             "spec.gateways" => Some("which proxy has the filter decides where this holds"),
@@ -99,7 +116,8 @@ fn entry<'a>(ledger: &Ledger<'a>, node: &'a Node) -> Entry<'a> {
     let routes = ledger.get(node, "route").map(Node::items).unwrap_or_default();
     let destinations = routes.iter().filter_map(|route| {
         let destination = ledger.get(route, "destination")?;
-        let port = ledger.done(destination, "port").and_then(|port| port.get("number")).map(Node::brief);
+        let port =
+            ledger.done(destination, "port").and_then(|port| port.get("number")).map(Node::brief);
         let host = ledger.text(destination, "host")?;
         let subset = ledger.text(destination, "subset");
         Some((Destination { host, subset, port }, ledger.number(route, "weight").unwrap_or(0.0)))
@@ -110,11 +128,20 @@ fn entry<'a>(ledger: &Ledger<'a>, node: &'a Node) -> Entry<'a> {
 /// Whether an entry with one destination chooses among the versions of `split`.
 fn belongs(entry: &Entry<'_>, split: &Entry<'_>) -> bool {
     entry.destinations.iter().all(|(one, _)| {
-        split.destinations.iter().any(|(other, _)| other == one || (other.host == one.host && one.subset.is_some()))
+        split
+            .destinations
+            .iter()
+            .any(|(other, _)| other == one || (other.host == one.host && one.subset.is_some()))
     }) && !entry.destinations.is_empty()
 }
 
-fn build<'a>(ledger: &Ledger<'a>, base: &Entry<'a>, rules: &[(usize, &Entry<'a>)], hosts: &[Yaml], draft: &mut Draft) {
+fn build<'a>(
+    ledger: &Ledger<'a>,
+    base: &Entry<'a>,
+    rules: &[(usize, &Entry<'a>)],
+    hosts: &[Yaml],
+    draft: &mut Draft,
+) {
     let output = format!("x-cohort-{}", draft.name);
     let total: f64 = base.destinations.iter().map(|(_, weight)| weight).sum();
     let single = base.destinations.len() == 1;
@@ -131,9 +158,12 @@ fn build<'a>(ledger: &Ledger<'a>, base: &Entry<'a>, rules: &[(usize, &Entry<'a>)
             return name.clone();
         }
         let mut written = destination.name().to_owned();
-        let taken = |written: &str, known: &[(Destination, String)]| known.iter().any(|(_, name)| *name == label(written));
+        let taken = |written: &str, known: &[(Destination, String)]| {
+            known.iter().any(|(_, name)| *name == label(written))
+        };
         if taken(&written, &known) {
-            written = format!("{}-{written}", destination.host.split('.').next().unwrap_or_default());
+            written =
+                format!("{}-{written}", destination.host.split('.').next().unwrap_or_default());
         }
         let mut number = 2;
         while taken(&written, &known) {
@@ -154,7 +184,10 @@ fn build<'a>(ledger: &Ledger<'a>, base: &Entry<'a>, rules: &[(usize, &Entry<'a>)
         }
         draft.change("a user stays with a version: a VirtualService draws lots for every request");
         if let Some(version) = draft.versions.iter().find(|version| version.weight.is_none()) {
-            let text = format!("{} is stable, because its weight was the largest: it gets the remainder", version.name);
+            let text = format!(
+                "{} is stable, because its weight was the largest: it gets the remainder",
+                version.name
+            );
             draft.change(text);
         }
     }
@@ -168,7 +201,11 @@ fn build<'a>(ledger: &Ledger<'a>, base: &Entry<'a>, rules: &[(usize, &Entry<'a>)
         let Some((destination, _)) = rule.destinations.first() else { continue };
         let version = add(draft, destination, Some(0.0));
         let name = rule.name.as_deref().map_or_else(|| format!("http-{index}"), label);
-        let when = if wanted.is_empty() { vec![Yaml::one("path", Yaml::one("prefix", "/"))] } else { wanted.clone() };
+        let when = if wanted.is_empty() {
+            vec![Yaml::one("path", Yaml::one("prefix", "/"))]
+        } else {
+            wanted.clone()
+        };
         draft.rules.push(Yaml::one("name", name).with("match", when).with("version", version));
         all.extend(wanted);
     }

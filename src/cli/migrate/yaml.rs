@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::super::source::yaml;
 use super::super::source::tree::Data;
+use super::super::source::yaml;
 
 /// The longest line that a list or an object is put on as a whole.
 const LINE: usize = 90;
@@ -58,7 +58,9 @@ impl Yaml {
     /// The value of `key`.
     pub fn get(&self, key: &str) -> Option<&Yaml> {
         match self {
-            Self::Map(entries) => entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value),
+            Self::Map(entries) => {
+                entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
+            }
             _ => None,
         }
     }
@@ -100,7 +102,9 @@ impl Yaml {
                     .iter()
                     .map(|entry| {
                         let plain = entry.above.is_empty();
-                        plain.then(|| Some(format!("{}: {}", scalar(&entry.key), entry.value.flow()?)))?
+                        plain.then(|| {
+                            Some(format!("{}: {}", scalar(&entry.key), entry.value.flow()?))
+                        })?
                     })
                     .collect();
                 format!("{{{}}}", entries?.join(", "))
@@ -151,7 +155,9 @@ impl Entry {
         }
         let _ = write!(out, "{}:", scalar(&self.key));
         let below = match &self.value {
-            Yaml::Map(_) | Yaml::List(_) => self.value.flow().is_none_or(|line| indent + self.key.len() + line.len() > LINE),
+            Yaml::Map(_) | Yaml::List(_) => {
+                self.value.flow().is_none_or(|line| indent + self.key.len() + line.len() > LINE)
+            }
             _ => false,
         };
         if below {
@@ -205,7 +211,11 @@ fn scalar(text: &str) -> String {
     let same = yaml::read(text).is_ok_and(|nodes| {
         nodes.first().is_some_and(|node| matches!(&node.data, Data::Text(read, _) if read == text))
     });
-    if safe && same { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+    if safe && same {
+        text.to_owned()
+    } else {
+        serde_json::Value::from(text).to_string()
+    }
 }
 
 impl From<&str> for Yaml {
@@ -245,8 +255,22 @@ mod tests {
     #[test]
     fn text_that_a_reader_takes_for_something_else_is_quoted() {
         let all: Vec<String> =
-            ["v1", "on", "1", "1.2.3", "a: b", "", "^x$", "/cart", "null", "2026-11-21"].into_iter().map(scalar).collect();
-        let expected = ["v1", "\"on\"", "\"1\"", "1.2.3", "\"a: b\"", "\"\"", "\"^x$\"", "/cart", "\"null\"", "2026-11-21"];
+            ["v1", "on", "1", "1.2.3", "a: b", "", "^x$", "/cart", "null", "2026-11-21"]
+                .into_iter()
+                .map(scalar)
+                .collect();
+        let expected = [
+            "v1",
+            "\"on\"",
+            "\"1\"",
+            "1.2.3",
+            "\"a: b\"",
+            "\"\"",
+            "\"^x$\"",
+            "/cart",
+            "\"null\"",
+            "2026-11-21",
+        ];
         assert_eq!(all, expected);
     }
 
@@ -255,7 +279,8 @@ mod tests {
         let long = "x".repeat(60);
         let conditions: Vec<Yaml> =
             (0..3).map(|n| Yaml::one("path", Yaml::one("prefix", format!("/{long}{n}")))).collect();
-        let item = Yaml::map().noted("name", "a", &["first"]).noted("match", conditions, &["second"]);
+        let item =
+            Yaml::map().noted("name", "a", &["first"]).noted("match", conditions, &["second"]);
         let text = document(&Yaml::one("rollouts", vec![item.clone(), item]));
         let read = yaml::read(&text).unwrap();
         let rollouts = read[0].get("rollouts").unwrap().items();

@@ -30,7 +30,8 @@ pub struct Tally<'a> {
 impl<'a> Flow<'a> {
     /// An empty count, and the position in it of each version of `before`.
     pub fn new(after: &Side<'a>, before: Option<&Side<'a>>) -> (Self, Vec<usize>) {
-        let mut names: Vec<&'a str> = after.rollout.versions.iter().map(|version| version.name.as_str()).collect();
+        let mut names: Vec<&'a str> =
+            after.rollout.versions.iter().map(|version| version.name.as_str()).collect();
         let present = names.len();
         let mut columns = Vec::new();
         for version in before.iter().flat_map(|before| &before.rollout.versions) {
@@ -78,7 +79,8 @@ impl<'a> Flow<'a> {
     }
 
     pub fn moved_in(&self, version: usize) -> u64 {
-        let from = self.versions.get(version).map(|tally| tally.from.as_slice()).unwrap_or_default();
+        let from =
+            self.versions.get(version).map(|tally| tally.from.as_slice()).unwrap_or_default();
         let others = from.iter().enumerate().filter(|(earlier, _)| *earlier != version);
         others.map(|(_, count)| count).sum()
     }
@@ -104,7 +106,9 @@ impl<'a> Flow<'a> {
         let mut flows = Vec::new();
         for (position, later) in self.versions.iter().enumerate() {
             for (earlier, users) in self.versions.iter().zip(&later.from).enumerate().filter_map(
-                |(earlier, (tally, users))| (earlier != position && *users > 0).then_some((tally, *users)),
+                |(earlier, (tally, users))| {
+                    (earlier != position && *users > 0).then_some((tally, *users))
+                },
             ) {
                 flows.push((earlier.name, later.name, users));
             }

@@ -64,7 +64,9 @@ impl Keys {
         let fits = |key: &[u8]| match carrier {
             Carrier::Header(_) | Carrier::Nothing => true,
             Carrier::Cookie(_) => {
-                !key.contains(&b';') && key.trim_ascii().len() == key.len() && !key.starts_with(b"\"")
+                !key.contains(&b';')
+                    && key.trim_ascii().len() == key.len()
+                    && !key.starts_with(b"\"")
             }
             Carrier::Query(_) => !key.iter().any(|byte| b"&#".contains(byte)),
             Carrier::Address => address(key).is_some(),
@@ -126,7 +128,8 @@ impl<'a> Carrier<'a> {
         if carried {
             scratch.extend_from_slice(key);
         }
-        let plain: &[(&str, &[u8])] = &[(":method", b"GET"), (":authority", b"localhost"), (":path", b"/")];
+        let plain: &[(&str, &[u8])] =
+            &[(":method", b"GET"), (":authority", b"localhost"), (":path", b"/")];
         let headers = plain
             .iter()
             .filter(|(known, _)| *known != name)

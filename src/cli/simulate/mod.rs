@@ -17,7 +17,9 @@ use super::source::{self, Unreadable};
 use super::Exit;
 use crate::bucket::VersionIndex;
 use crate::config::{Config, Millis, Rollout};
-use crate::engine::{decide, split_in_force, Decision, Plan, Reason, Request, Standing, Surroundings};
+use crate::engine::{
+    decide, split_in_force, Decision, Plan, Reason, Request, Standing, Surroundings,
+};
 
 use flow::Flow;
 use keys::{Carrier, Keys};
@@ -80,7 +82,11 @@ fn population(args: &Simulate) -> Result<Keys, (String, String)> {
     }
     let text = source::bytes(file).map_err(|why: Unreadable| no(why.to_string()))?;
     let keys = Keys::lines(text);
-    if keys.count() == 0 { Err(no("found no keys, allowed: one a line".into())) } else { Ok(keys) }
+    if keys.count() == 0 {
+        Err(no("found no keys, allowed: one a line".into()))
+    } else {
+        Ok(keys)
+    }
 }
 
 /// What to put through rollouts, and when.
@@ -163,7 +169,13 @@ impl Simulation<'_> {
         Ok(())
     }
 
-    fn compare(&self, new: &Plan, old: Option<&Plan>, args: &Simulate, out: &mut dyn Write) -> io::Result<()> {
+    fn compare(
+        &self,
+        new: &Plan,
+        old: Option<&Plan>,
+        args: &Simulate,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         let passes = new.rollouts().len() as u64 * (1 + u64::from(old.is_some()));
         let bar = progress(self.keys.count() * passes);
         // Nobody probes here, so that it does not matter whose turn it is.
@@ -182,7 +194,10 @@ impl Simulation<'_> {
                 let decision = after.decide(&key, &mut scratch);
                 let earlier = before.as_ref().map(|before| {
                     self.keys.write(position, &before.carrier, &mut key);
-                    columns.get(before.decide(&key, &mut scratch).version).copied().unwrap_or_default()
+                    columns
+                        .get(before.decide(&key, &mut scratch).version)
+                        .copied()
+                        .unwrap_or_default()
                 });
                 flow.count(decision.version, decision.reason, earlier);
                 if position % 0x4000 == 0 {
@@ -199,7 +214,9 @@ impl Simulation<'_> {
                     if index > 0 {
                         writeln!(out)?;
                     }
-                    let before = old.map(|plan| plan.rollout_named(&rollout.name).and_then(|at| plan.rollouts().get(at)));
+                    let before = old.map(|plan| {
+                        plan.rollout_named(&rollout.name).and_then(|at| plan.rollouts().get(at))
+                    });
                     table::text(flow, rollout, before, self.keys.count(), out)?;
                 }
             }
@@ -215,7 +232,11 @@ impl Simulation<'_> {
 fn gone(new: &Config, old: Option<&Plan>, out: &mut dyn Write) -> io::Result<()> {
     let old = old.map(Plan::rollouts).unwrap_or_default();
     for rollout in old.iter().filter(|old| !new.rollouts.iter().any(|new| new.name == old.name)) {
-        writeln!(out, "\n{} is gone: the route table's default decides for all of its users.", rollout.name)?;
+        writeln!(
+            out,
+            "\n{} is gone: the route table's default decides for all of its users.",
+            rollout.name
+        )?;
     }
     if new.rollouts.is_empty() {
         writeln!(out, "The configuration has no rollouts: there is nothing to simulate.")?;
@@ -229,7 +250,9 @@ fn progress(decisions: u64) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(decisions);
-    if let Ok(style) = ProgressStyle::with_template("  {bar:40.cyan} {percent:>3} %  {human_pos} decisions") {
+    if let Ok(style) =
+        ProgressStyle::with_template("  {bar:40.cyan} {percent:>3} %  {human_pos} decisions")
+    {
         bar.set_style(style);
     }
     bar

@@ -61,7 +61,11 @@ pub fn text(
         let bar = bar(tally.users, flow.total);
         let bar = if bar.is_empty() { bar } else { paint(style::version(position), bar) };
         let gone = if position >= flow.present { " (gone)" } else { "" };
-        let row = format!("{:width$}  {wanted:>9}  {actual:>9}  {:>11}  {bar}", tally.name, grouped(tally.users));
+        let row = format!(
+            "{:width$}  {wanted:>9}  {actual:>9}  {:>11}  {bar}",
+            tally.name,
+            grouped(tally.users)
+        );
         writeln!(out, "  {}{gone}", row.trim_end())?;
     }
     reasons(flow, out)?;
@@ -84,17 +88,33 @@ fn reasons(flow: &Flow<'_>, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "  by reason: {}", words.join(", "))
 }
 
-fn moves(flow: &Flow<'_>, rollout: &Rollout, before: &Rollout, out: &mut dyn Write) -> io::Result<()> {
+fn moves(
+    flow: &Flow<'_>,
+    rollout: &Rollout,
+    before: &Rollout,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let (moved, needed) = (flow.moved(), flow.needed());
     if moved == 0 {
         return writeln!(out, "  {}", paint(GOOD, "Nobody moves."));
     }
-    writeln!(out, "  {} of {} move ({} %):", grouped(moved), grouped(flow.total), flow.share(moved))?;
+    writeln!(
+        out,
+        "  {} of {} move ({} %):",
+        grouped(moved),
+        grouped(flow.total),
+        flow.share(moved)
+    )?;
     let flows = flow.flows();
     let width = |end: fn(&(&str, &str, u64)) -> usize| flows.iter().map(end).max().unwrap_or(0);
     let (left, right) = (width(|flow| flow.0.len()), width(|flow| flow.1.len()));
     for (from, to, users) in &flows {
-        writeln!(out, "    {from:left$} -> {to:right$}  {:>11}  {:.3} %", grouped(*users), flow.share(*users))?;
+        writeln!(
+            out,
+            "    {from:left$} -> {to:right$}  {:>11}  {:.3} %",
+            grouped(*users),
+            flow.share(*users)
+        )?;
     }
     if moved == needed {
         writeln!(out, "  {}", paint(GOOD, "Nobody moves who need not."))?;
@@ -131,7 +151,11 @@ fn causes(rollout: &Rollout, before: &Rollout) -> String {
     if names(rollout) != names(before) {
         causes.push(format!("the versions were {}", names(before).join(", ")));
     }
-    if causes.is_empty() { String::new() } else { format!(" Before, {}.", causes.join("; ")) }
+    if causes.is_empty() {
+        String::new()
+    } else {
+        format!(" Before, {}.", causes.join("; "))
+    }
 }
 
 /// A bar as wide as the share of `users`, to an eighth of a character.
@@ -172,6 +196,9 @@ mod tests {
     fn a_bar_is_as_wide_as_the_share() {
         assert_eq!(bar(50, 100), "█".repeat(20));
         assert_eq!(bar(1, 100), "▍".to_owned());
-        assert_eq!((bar(1, 1_000_000), bar(0, 10), bar(0, 0)), ("▏".into(), String::new(), String::new()));
+        assert_eq!(
+            (bar(1, 1_000_000), bar(0, 10), bar(0, 0)),
+            ("▏".into(), String::new(), String::new())
+        );
     }
 }

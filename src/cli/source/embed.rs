@@ -52,7 +52,8 @@ impl Places {
 ///
 /// The block is found by its first line with content, which stands near `at`.
 fn literal(source: &str, at: Position, text: &str) -> Vec<Anchor> {
-    let Some((blank, first)) = text.lines().enumerate().find(|(_, line)| !line.trim().is_empty()) else {
+    let Some((blank, first)) = text.lines().enumerate().find(|(_, line)| !line.trim().is_empty())
+    else {
         return Vec::new();
     };
     let near = at.line.saturating_sub(2);
@@ -65,7 +66,10 @@ fn literal(source: &str, at: Position, text: &str) -> Vec<Anchor> {
         .filter_map(|inner| {
             Some(Anchor {
                 inner: Position { line: inner + 1, column: 1 },
-                outer: Position { line: (line + inner + 1).checked_sub(blank)?, column: indent + 1 },
+                outer: Position {
+                    line: (line + inner + 1).checked_sub(blank)?,
+                    column: indent + 1,
+                },
                 exact: true,
             })
         })

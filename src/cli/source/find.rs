@@ -77,10 +77,30 @@ fn has_our_keys(node: &Node) -> bool {
 
 /// Keys at the top of an Envoy bootstrap, discovery answer, listener, filter or plugin.
 const ENVOY_KEYS: [&str; 24] = [
-    "@type", "admin", "apiVersion", "api_listener", "bootstrap_extensions", "bootstrapExtensions",
-    "config", "configs", "configuration", "dynamic_resources", "dynamicResources", "filter_chains",
-    "filterChains", "http_filters", "httpFilters", "listeners", "node", "resources",
-    "static_resources", "staticResources", "typed_config", "typedConfig", "vm_config", "vmConfig",
+    "@type",
+    "admin",
+    "apiVersion",
+    "api_listener",
+    "bootstrap_extensions",
+    "bootstrapExtensions",
+    "config",
+    "configs",
+    "configuration",
+    "dynamic_resources",
+    "dynamicResources",
+    "filter_chains",
+    "filterChains",
+    "http_filters",
+    "httpFilters",
+    "listeners",
+    "node",
+    "resources",
+    "static_resources",
+    "staticResources",
+    "typed_config",
+    "typedConfig",
+    "vm_config",
+    "vmConfig",
 ];
 
 fn istio(document: &Node, kind: &str, plugin: Option<&Node>, all: &mut Vec<Found>) {
@@ -163,7 +183,8 @@ fn plugin(node: &Node, named: &Named, all: &mut Vec<Found>) {
         Body::Tree(tree) => has_our_keys(tree),
         Body::Text(text, _) => text.contains("\"rollouts\"") || text.contains("\"segments\""),
     };
-    let module = node.get("vm_config").or(node.get("vmConfig")).is_some_and(|vm| mentions(vm, "cohort"));
+    let module =
+        node.get("vm_config").or(node.get("vmConfig")).is_some_and(|vm| mentions(vm, "cohort"));
     all.push(Found {
         carrier: Some(carrier),
         at: configuration.unwrap_or(node).at,
@@ -205,4 +226,93 @@ fn any_of(any: &Node) -> Body {
     let members: Vec<Member> =
         any.members().iter().filter(|member| member.key != "@type").cloned().collect();
     Body::Tree(Node { at: any.at, data: Data::Object(members) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::yaml;
+    use super::*;
+
+    /// What carries each configuration that is found, and how.
+    fn found(text: &str) -> Vec<String> {
+        let found = find(&yaml::read(text).unwrap());
+        let words = |found: &Found| {
+            let carrier = found.carrier.as_deref().unwrap_or("plain");
+            let body = match &found.body {
+                Body::Tree(tree) => tree.brief(),
+                Body::Text(text, _) => format!("text {text}"),
+            };
+            format!("{carrier}: {body}")
+        };
+        found.iter().map(words).collect()
+    }
+
+    #[test]
+    fn a_configuration_is_found_by_its_keys_or_alone_even_if_they_are_misspelled() {
+        assert_eq!(found("rollouts: []"), ["plain: {rollouts: []}"]);
+        assert_eq!(found("rolouts: []"), ["plain: {rolouts: []}"]);
+        assert_eq!(found("rollouts: []\n---\nsegments: {}").len(), 2);
+        assert_eq!(found("{}"), ["plain: {}"]);
+        assert_eq!(found("just text"), ["plain: just text"]);
+    }
+
+    #[test]
+    fn of_several_plugins_only_ours_are_found() {
+        let plugin = |url: &str, config: &str| {
+            format!(
+                "---\napiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {{name: p}}\n\
+                 spec: {{url: '{url}', {config}}}\n"
+            )
+        };
+        let other = plugin("oci://x/limit", "pluginConfig: {limit: 1}");
+        let ours = plugin("oci://x/filter", "pluginConfig: {rollouts: []}");
+        let misspelled = plugin("oci://x/cohort:1", "pluginConfig: {rolouts: []}");
+        let without = plugin("oci://x/cohort:1", "phase: AUTHN");
+        assert_eq!(found(&(other.clone() + &ours)), ["WasmPlugin p: {rollouts: []}"]);
+        assert_eq!(found(&(other.clone() + &misspelled)), ["WasmPlugin p: {rolouts: []}"]);
+        assert_eq!(found(&(other.clone() + &without)), ["WasmPlugin p: text "]);
+        assert_eq!(found(&other), ["WasmPlugin p: {limit: 1}"]);
+        assert!(found(&(other.clone() + &other)).is_empty());
+    }
+
+    #[test]
+    fn an_envoy_configuration_is_searched_all_over() {
+        let wasm = "'@type': type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+        let text = "configuration: {'@type': type.googleapis.com/google.protobuf.StringValue, value: '{\"rollouts\": []}'}";
+        let filter = format!("{{name: f, typed_config: {{{wasm}, config: {{{text}}}}}}}");
+        for outer in [
+            filter.clone(),
+            format!("resources: [{filter}]"),
+            format!("static_resources: {{listeners: [{{filter_chains: [{{filters: [{filter}]}}]}}]}}"),
+            format!("apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nspec: {{configPatches: [{{patch: {{value: {filter}}}}}]}}"),
+        ] {
+            assert_eq!(found(&outer), ["Envoy filter f: text {\"rollouts\": []}"], "{outer}");
+        }
+        let service = "'@type': type.googleapis.com/envoy.extensions.wasm.v3.WasmService";
+        let service = format!(
+            "bootstrap_extensions: [{{name: s, typed_config: {{{service}, config: {{{text}}}}}}}]"
+        );
+        assert_eq!(found(&service), ["Envoy filter s: text {\"rollouts\": []}"]);
+        let plugin = format!("name: p\nvm_config: {{runtime: envoy.wasm.runtime.v8}}\n{text}");
+        assert_eq!(found(&plugin), ["Envoy filter p: text {\"rollouts\": []}"]);
+    }
+
+    #[test]
+    fn an_any_is_what_envoy_hands_to_the_plugin() {
+        let body = |any: &str| {
+            let plugin = format!("vm_config: {{runtime: v8}}\nconfiguration: {any}");
+            found(&plugin).join("; ")
+        };
+        let any = |name: &str| format!("'@type': type.googleapis.com/google.protobuf.{name}");
+        assert_eq!(
+            body(&format!("{{{}, value: {{rollouts: []}}}}", any("Struct"))),
+            "Envoy filter: {rollouts: []}"
+        );
+        assert_eq!(body("{rollouts: []}"), "Envoy filter: {rollouts: []}");
+        assert_eq!(
+            body(&format!("{{{}, value: e30=}}", any("BytesValue"))),
+            "Envoy filter: text {}"
+        );
+        assert_eq!(body(&format!("{{{}}}", any("StringValue"))), "Envoy filter: text ");
+    }
 }

@@ -86,7 +86,9 @@ impl<'a> Reader<'a> {
             Event::Scalar(text, style, anchor, tag) => {
                 let tag = tag.as_ref().filter(|tag| tag.is_yaml_core_schema());
                 let data = match (style, tag.map(|tag| tag.suffix.as_str())) {
-                    (ScalarStyle::Plain, Some("str")) => Data::Text(text.into_owned(), Style::Plain),
+                    (ScalarStyle::Plain, Some("str")) => {
+                        Data::Text(text.into_owned(), Style::Plain)
+                    }
                     (ScalarStyle::Plain, _) => plain(&text),
                     (style, _) => Data::Text(text.into_owned(), written(style)),
                 };
@@ -229,23 +231,36 @@ mod tests {
             })
             .collect();
         let expected = [
-            "number 1", "number 1.5", "number -2000", "number 31", "number 15", "number inf",
-            "bool true", "word on true", "word NO false", "Null", "text 1", "text 1.2.3",
-            "text 2026-11-21", "text v1", "text .", "text +", "text 1e",
+            "number 1",
+            "number 1.5",
+            "number -2000",
+            "number 31",
+            "number 15",
+            "number inf",
+            "bool true",
+            "word on true",
+            "word NO false",
+            "Null",
+            "text 1",
+            "text 1.2.3",
+            "text 2026-11-21",
+            "text v1",
+            "text .",
+            "text +",
+            "text 1e",
         ];
         assert_eq!(kinds, expected);
     }
 
     #[test]
     fn json_with_tabs_has_positions() {
-        let node = one("{\n\t\"rollouts\":[\n\t\t{\"name\":\"a\",\n\t\t\"n\\u0061me\":\t\"b\"}]\n}");
+        let node =
+            one("{\n\t\"rollouts\":[\n\t\t{\"name\":\"a\",\n\t\t\"n\\u0061me\":\t\"b\"}]\n}");
         let rollout = &node.get("rollouts").unwrap().items()[0];
         let keys: Vec<(&str, Position)> =
             rollout.members().iter().map(|member| (member.key.as_str(), member.at)).collect();
-        let expected = [
-            ("name", Position { line: 3, column: 4 }),
-            ("name", Position { line: 4, column: 3 }),
-        ];
+        let expected =
+            [("name", Position { line: 3, column: 4 }), ("name", Position { line: 4, column: 3 })];
         assert_eq!(keys, expected);
     }
 
