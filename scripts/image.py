@@ -101,9 +101,7 @@ class Layout:
             }
         )
         descriptor = self.blob(MANIFEST, manifest, org_opencontainers_image_ref_name=tag)
-        self.files["index.json"] = to_json(
-            {"schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor]}
-        )
+        self.files["index.json"] = to_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor]})
         return str(descriptor["digest"])
 
 

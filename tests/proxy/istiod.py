@@ -90,9 +90,11 @@ def extension_config(plugin: Mapping[str, Any], module: Path) -> extension_pb2.T
     config = wasm.config
     config.name = plugin_name(plugin)
     config.root_id = spec.get("pluginName", "")
-    config.failure_policy = config.DESCRIPTOR.fields_by_name["failure_policy"].enum_type.values_by_name[
-        FAILURE_POLICY[spec.get("failStrategy", "FAIL_CLOSE")]
-    ].number
+    config.failure_policy = (
+        config.DESCRIPTOR.fields_by_name["failure_policy"]
+        .enum_type.values_by_name[FAILURE_POLICY[spec.get("failStrategy", "FAIL_CLOSE")]]
+        .number
+    )
     config.vm_config.runtime = "envoy.wasm.runtime.v8"
     config.vm_config.code.local.filename = str(module)
     for env in spec.get("vmConfig", {}).get("env", []):
@@ -162,9 +164,7 @@ class Istiod(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
         )
         for name in names:
             version, resource = self._resources[name]
-            response.resources.append(
-                discovery_pb2.Resource(name=name, version=str(version), resource=resource)
-            )
+            response.resources.append(discovery_pb2.Resource(name=name, version=str(version), resource=resource))
         await context.write(response)
         return waiter
 
@@ -196,8 +196,7 @@ def proxy(istiod: Istiod, plugins: list[Mapping[str, Any]], **options: Any) -> E
                 "connect_timeout": "1s",
                 "typed_extension_protocol_options": {
                     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                        "@type": "type.googleapis.com/"
-                        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
                         "explicit_http_config": {"http2_protocol_options": {}},
                     }
                 },

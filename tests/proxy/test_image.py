@@ -143,11 +143,7 @@ def test_the_image_is_what_a_docker_build_would_describe(image: Path) -> None:
 
 @pytest.mark.parametrize(("form", "suffix"), [("compat", ""), ("artifact", "-artifact")])
 def test_the_tar_holds_the_layout(image: Path, form: str, suffix: str) -> None:
-    [archive] = [
-        path
-        for path in image.glob("cohort-*.tar")
-        if path.stem.endswith("-artifact") == bool(suffix)
-    ]
+    [archive] = [path for path in image.glob("cohort-*.tar") if path.stem.endswith("-artifact") == bool(suffix)]
     folder = image / form
     with tarfile.open(archive) as tar:
         packed = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]

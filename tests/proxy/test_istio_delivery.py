@@ -122,7 +122,8 @@ async def test_the_committed_plugin_keeps_users_on_their_version(envoy: str | No
 
 async def test_a_client_cannot_choose_its_version_by_the_header(envoy: str | None) -> None:
     async with delivered(plugin(config=half(0)), envoy) as (_, running):
-        answers = served(await everybody(running, 50, **{"X-Cohort-Checkout": "canary", "x_cohort_checkout": "canary"}))
+        forged = {"X-Cohort-Checkout": "canary", "x_cohort_checkout": "canary"}
+        answers = served(await everybody(running, 50, **forged))
         assert set(answers.values()) == {"stable"}
 
 
@@ -182,9 +183,7 @@ async def test_bad_then_good_then_bad_again(envoy: str | None) -> None:
 
 
 @pytest.mark.parametrize("fail", ["FAIL_OPEN", "FAIL_RELOAD", "FAIL_CLOSE"])
-async def test_the_very_same_bad_configuration_again_costs_no_request_either(
-    envoy: str | None, fail: str
-) -> None:
+async def test_the_very_same_bad_configuration_again_costs_no_request_either(envoy: str | None, fail: str) -> None:
     """The proxy remembers that it took these bytes once, and gives them to its workers unasked."""
     one = plugin(config=BAD, fail=fail)
     async with delivered(one, envoy) as (istiod, running):

@@ -18,6 +18,7 @@ from cloudcoil.models.istio.extensions.v1alpha1 import WasmPlugin
 from cloudcoil.models.istio.networking.v1 import DestinationRule, VirtualService
 from cloudcoil.models.kubernetes.core.v1 import Service
 from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule
+from prometheus import tool
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MANIFESTS = REPOSITORY / "istio"
@@ -61,8 +62,8 @@ def overlays() -> list[Any]:
 
 def built(overlay: Path) -> list[dict[str, Any]]:
     """What `kubectl apply -k` would send."""
-    for tool, argv in (("kustomize", ["build"]), ("kubectl", ["kustomize"])):
-        found = shutil.which(tool)
+    for name, argv in (("kustomize", ["build"]), ("kubectl", ["kustomize"])):
+        found = shutil.which(name)
         if found:
             done = subprocess.run([found, *argv, str(overlay)], capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
@@ -213,9 +214,7 @@ def routed(document: Mapping[str, Any]) -> list[tuple[str | None, str | None, st
     if document["kind"] == "VirtualService":
         for rule in document["spec"]["http"]:
             [[header, value]] = [
-                [name, text["exact"]]
-                for match in rule.get("match", [])
-                for name, text in match["headers"].items()
+                [name, text["exact"]] for match in rule.get("match", []) for name, text in match["headers"].items()
             ] or [[None, None]]
             destinations = [one for one in rule["route"] if one.get("weight", 100)]
             [destination] = destinations
@@ -329,10 +328,7 @@ def test_the_tags_are_the_labels_of_the_metrics_everywhere() -> None:
 
 
 def promtool() -> str:
-    found = shutil.which("promtool")
-    if not found:
-        pytest.skip("no promtool on PATH (Debian: apt-get install prometheus)")
-    return found
+    return tool("promtool")
 
 
 @pytest.fixture
@@ -471,6 +467,12 @@ def test_few_answers_are_no_reason_to_wake_anybody(rules: Path) -> None:
 
 
 def test_proxies_may_disagree_while_one_holds_a_version_out(rules: Path) -> None:
-    rule_test(rules, HELD, 25, {"CohortProxiesDisagree": [], "CohortVersionHeldOut": [
-        {"rollout": "r", "rollout_version": "canary", "severity": "warning"}
-    ]})
+    rule_test(
+        rules,
+        HELD,
+        25,
+        {
+            "CohortProxiesDisagree": [],
+            "CohortVersionHeldOut": [{"rollout": "r", "rollout_version": "canary", "severity": "warning"}],
+        },
+    )
