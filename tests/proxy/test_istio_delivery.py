@@ -357,14 +357,28 @@ async def test_what_a_plugin_that_dies_costs(
                 await until(lambda: statuses(running), "a new VM", holds=lambda seen: seen == {later}, every=0.1)
             assert await statuses(running) == {later}
 
+            # Any change to the plugin brings it back.
+            one["spec"]["pluginConfig"] = {"changed": True}
+            await istiod.apply(one, beside)
+            await settled(running, one, 2)
+            assert await statuses(running) == {200}
+            again = await ask(running.url, users(1), headers={**SHOP, "x-trap": "1"})
+            assert {answer.status for answer in again.values()} == {503}, "it does not run"
 
-async def test_a_struct_that_has_not_become_text_is_no_configuration(envoy: str | None) -> None:
-    """Istio sends text. A Struct in Envoy's own API arrives as protobuf bytes, which are not JSON."""
-    struct = "type.googleapis.com/google.protobuf.Struct"
+
+async def test_a_struct_is_read_like_the_text_that_istio_makes_of_it(envoy: str | None) -> None:
+    """Envoy hands a Struct in its own API to the filter as protobuf bytes: a map in any order, with doubles."""
+    config = {"rollouts": [{"name": "checkout", **half(12.5), "hashKey": [{"header": "x-user-id"}]}]}
 
     def as_struct(file: dict[str, Any]) -> None:
-        boots.wasm(file)["configuration"] = {"@type": struct, "value": {"rollouts": []}}
+        struct = "type.googleapis.com/google.protobuf.Struct"
+        boots.wasm(file)["configuration"] = {"@type": struct, "value": config}
 
-    async with Envoy(envoy=envoy, edit_filter=as_struct) as running:
-        assert await config_invalid(running) == 1
-        assert any("$: found invalid JSON" in line for line in running.filter_log())
+    direct = boots.answer_directly("x-cohort-checkout", ["canary"], "stable")
+    async with Envoy(envoy=envoy, edit_filter=as_struct, routes=direct) as running:
+        in_struct = served(await everybody(running))
+        weight = {"rollout": "checkout", "rollout_version": "canary"}
+        assert (await running.metrics()).value("cohort_version_weight", **weight) == 12500
+        assert await config_invalid(running) == 0
+    async with Envoy(envoy=envoy, config=config, routes=direct) as running:
+        assert served(await everybody(running)) == in_struct

@@ -199,6 +199,42 @@ def test_the_command_finds_the_problem_in_a_spoilt_manifest(tmp_path: Path) -> N
     assert "$.rollouts[0].versions[1].weight: found 105" in done.stderr
 
 
+def test_the_command_finds_no_problem_in_the_policy_for_envoy_gateway(tmp_path: Path) -> None:
+    """The page has the only EnvoyExtensionPolicy there is; its keys are those of that API."""
+    text = (REPOSITORY / "docs" / "envoy-gateway.md").read_text()
+    [block] = re.findall(r"^```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    policy = yaml.safe_load(block)
+    assert set(policy["spec"]) == {"targetRefs", "wasm"}
+    [wasm] = policy["spec"]["wasm"]
+    assert set(wasm) <= {"name", "rootID", "code", "config", "failOpen"}
+    assert set(wasm["code"]) == {"type", "image"} and wasm["code"]["type"] == "Image"
+    assert set(wasm["code"]["image"]) <= {"url", "sha256", "pullSecretRef"}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(wasm["config"]))
+    done = subprocess.run([str(COMMAND), "validate", str(path)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("page", ["istio", "istio-failures", "envoy-gateway", "flagger", "argo-rollouts"])
+def test_every_path_that_a_page_names_is_there(page: str) -> None:
+    text = (REPOSITORY / "docs" / f"{page}.md").read_text()
+    named = set(re.findall(r"`((?:istio|envoy|tests|docs|plugin)/[A-Za-z0-9_./*-]+)`", text))
+    assert named
+    for path in named:
+        folder = MANIFESTS if path.startswith("plugin/") else REPOSITORY
+        assert list(folder.glob(path.rstrip("/"))), path
+    for link in re.findall(r"\]\(([a-z-]+\.md)\)", text):
+        assert (REPOSITORY / "docs" / link).exists(), link
+
+
+def test_the_page_shows_flaggers_canary_as_it_is() -> None:
+    text = (REPOSITORY / "docs" / "flagger.md").read_text()
+    [block] = re.findall(r"^```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    [canary] = documents(MANIFESTS / "controllers" / "flagger" / "canary.yaml")
+    shown = yaml.safe_load(block)["analysis"]
+    assert shown == {key: canary["spec"]["analysis"][key] for key in shown}
+
+
 # --- consistent ------------------------------------------------------------------------------------------
 
 
