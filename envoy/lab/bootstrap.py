@@ -170,7 +170,7 @@ def relocate(boot: dict[str, Any], directory: Path, to: Mapping[str, list[Addres
     for index in range(len(boot["static_resources"]["listeners"])):
         for http_filter in connection_manager(boot, index)["http_filters"]:
             source = http_filter.get("config_discovery", {}).get("config_source")
-            if source:
+            if source and "path_config_source" in source:
                 name = Path(source["path_config_source"]["path"]).name
                 source["path_config_source"] = {
                     "path": str(directory / name),

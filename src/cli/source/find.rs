@@ -50,6 +50,15 @@ fn document_of(document: &Node, all: &mut Vec<Found>) {
                 istio(document, "TrafficExtension", Some(wasm), all);
             }
         }
+        Some("EnvoyExtensionPolicy") => {
+            let wasm = document.at_keys(&["spec", "wasm"]).map(Node::items).unwrap_or_default();
+            for plugin in wasm {
+                let url = ["image", "http"]
+                    .into_iter()
+                    .find_map(|source| plugin.at_keys(&["code", source, "url"]));
+                resource(document, "EnvoyExtensionPolicy", plugin, plugin.get("config"), url, all);
+            }
+        }
         Some(_) if document.get("items").is_some() => {
             for item in document.get("items").map(Node::items).unwrap_or_default() {
                 document_of(item, all);
@@ -104,23 +113,35 @@ const ENVOY_KEYS: [&str; 24] = [
 ];
 
 fn istio(document: &Node, kind: &str, plugin: Option<&Node>, all: &mut Vec<Found>) {
+    let config = plugin.and_then(|plugin| plugin.get("pluginConfig"));
+    let url = plugin.and_then(|plugin| plugin.get("url"));
+    resource(document, kind, plugin.unwrap_or(document), config, url, all);
+}
+
+/// A plugin in a Kubernetes resource: its configuration and the URL of its module.
+fn resource(
+    document: &Node,
+    kind: &str,
+    plugin: &Node,
+    config: Option<&Node>,
+    url: Option<&Node>,
+    all: &mut Vec<Found>,
+) {
     let name = |key| document.at_keys(&["metadata", key]).and_then(Node::text);
     let full = match (name("namespace"), name("name").or(name("generateName"))) {
         (Some(namespace), Some(name)) => format!("{kind} {namespace}/{name}"),
         (None, Some(name)) => format!("{kind} {name}"),
         _ => kind.to_owned(),
     };
-    let config = plugin.and_then(|plugin| plugin.get("pluginConfig"));
-    let url = plugin.and_then(|plugin| plugin.get("url")).and_then(Node::text);
-    let named = url.is_some_and(|url| url.contains("cohort"));
-    // Istio hands over nothing at all for an object that is not there.
+    let named = url.and_then(Node::text).is_some_and(|url| url.contains("cohort"));
+    // A control plane hands over nothing at all for an object that is not there.
     let body = match config {
         Some(Node { data: Data::Null, .. }) | None => Body::Text(String::new(), None),
         Some(config) => Body::Tree(config.clone()),
     };
     all.push(Found {
         carrier: Some(full),
-        at: config.or(plugin).unwrap_or(document).at,
+        at: config.unwrap_or(plugin).at,
         ours: named || config.is_some_and(has_our_keys),
         body,
     });
