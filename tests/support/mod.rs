@@ -30,3 +30,49 @@ macro_rules! on_both_rigs {
         }
     };
 }
+
+/// The name of a user whose bucket in the rollout `salt` is in `buckets`.
+pub fn user_in(salt: &str, buckets: std::ops::Range<u32>) -> String {
+    let bucket =
+        |user: &String| cohort::hash::Scheme::Cohort.bucket(salt.as_bytes(), user.as_bytes());
+    let mut users = (0..1_000_000).map(|number| format!("user-{number}"));
+    users.find(|user| buckets.contains(&bucket(user))).expect("a user in these buckets")
+}
+
+/// A configuration of one rollout, `checkout`: half of the users get the canary. `rest` are more keys.
+pub fn checkout(rest: &str) -> String {
+    let comma = if rest.is_empty() { "" } else { "," };
+    format!(
+        r#"{{"rollouts": [{{
+            "name": "checkout",
+            "versions": [{{"name": "stable"}}, {{"name": "canary", "weight": 50}}],
+            "hashKey": [{{"header": "x-user-id"}}]{comma}
+            {rest}
+        }}]}}"#
+    )
+}
+
+/// A user of `checkout` who gets the canary, and one who gets stable.
+pub fn canary_user() -> String {
+    user_in("checkout", 0..50_000)
+}
+
+pub fn stable_user() -> String {
+    user_in("checkout", 50_000..100_000)
+}
+
+/// Compares with a file in `tests/`; `COHORT_GOLDEN=write` writes it instead.
+pub fn golden(path: &str, actual: &str) {
+    let place = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(path);
+    if std::env::var("COHORT_GOLDEN").is_ok_and(|value| value == "write") {
+        std::fs::create_dir_all(place.parent().expect("a folder")).expect("the folder");
+        std::fs::write(&place, actual).expect("the golden file");
+        return;
+    }
+    let wanted = std::fs::read_to_string(&place)
+        .unwrap_or_else(|error| panic!("tests/{path}: {error}; COHORT_GOLDEN=write makes it"));
+    assert!(
+        wanted == actual,
+        "tests/{path} differs; COHORT_GOLDEN=write rewrites it. It is now:\n{actual}"
+    );
+}
