@@ -9,8 +9,8 @@ on_both_rigs!(
     no_configuration_at_all_is_a_bad_one,
     a_strict_start_refuses_a_bad_first_configuration,
     a_strict_start_must_be_asked_for_by_a_1,
-    a_bad_update_is_refused_and_the_last_good_one_goes_on,
-    a_bad_update_is_refused_by_a_worker_that_starts_with_it,
+    a_bad_update_is_refused_by_the_machine_that_tries_it,
+    a_bad_update_that_was_not_tried_leaves_the_last_good_one_at_work,
     a_bad_update_is_refused_also_of_a_configuration_without_rollouts,
     a_bad_configuration_long_after_the_last_good_one_is_a_first_one,
     a_good_configuration_after_a_bad_first_one_is_taken,
@@ -79,30 +79,45 @@ fn a_strict_start_must_be_asked_for_by_a_1<R: Rig>() {
     assert!(worker.configure(BAD));
 }
 
-fn a_bad_update_is_refused_and_the_last_good_one_goes_on<R: Rig>() {
+fn a_bad_update_is_refused_by_the_machine_that_tries_it<R: Rig>() {
     let mut worker = Worker::<R>::with(&checkout(""));
     for _ in 0..3 {
         worker.pass(30_000);
-        assert!(!worker.configure(BAD));
-        let seen = worker.send(get("/").user(&canary_user()));
-        assert_eq!(seen.request("x-cohort-checkout").as_deref(), Some("canary"));
+        // A proxy tries each update in a machine made for the purpose.
+        assert!(!Worker::<R>::start(&worker.world).configure(BAD));
         assert_eq!(worker.world.metric("cohort_config_invalid"), 0);
     }
     assert!(worker.world.take_log(4).contains("the last good one stays"));
 }
 
-fn a_bad_update_is_refused_by_a_worker_that_starts_with_it<R: Rig>() {
-    // As a proxy tries an update: in a machine made for the purpose.
-    let mut worker = Worker::<R>::with(&checkout(""));
-    worker.pass(5_000);
-    let mut trial = Worker::<R>::start(&worker.world);
-    assert!(!trial.configure(BAD));
+fn a_bad_update_that_was_not_tried_leaves_the_last_good_one_at_work<R: Rig>() {
+    // A proxy remembers what it tried by its bytes: a bad configuration that was accepted as a first
+    // one comes to the workers untried when it comes again.
+    let mut worker = Worker::<R>::with(&guarded_checkout());
+    for _ in 0..3 {
+        worker.pass(30_000);
+        assert!(worker.configure(BAD));
+        let seen = worker.send(get("/").user(&canary_user()).header("x-cohort-checkout", "forged"));
+        assert_eq!(seen.request("x-cohort-checkout").as_deref(), Some("canary"));
+        assert_eq!(worker.world.metric("cohort_config_invalid"), 0);
+    }
+    for _ in 0..50 {
+        worker.send(get("/").user(&stable_user()));
+        worker.send(get("/").user(&canary_user()).answered(500));
+    }
+    worker.pass(500);
+    let seen = worker.send(get("/").user(&canary_user()));
+    assert_eq!(seen.request("x-cohort-checkout").as_deref(), Some("stable"), "and guarded");
+}
+
+fn guarded_checkout() -> String {
+    checkout(r#""guard": {"maxFailureRatio": 0.1}"#)
 }
 
 fn a_bad_update_is_refused_also_of_a_configuration_without_rollouts<R: Rig>() {
     let mut worker = Worker::<R>::with(r#"{"rollouts": []}"#);
     worker.pass(60_000);
-    assert!(!worker.configure(BAD));
+    assert!(!Worker::<R>::start(&worker.world).configure(BAD));
 }
 
 fn a_bad_configuration_long_after_the_last_good_one_is_a_first_one<R: Rig>() {
@@ -125,7 +140,8 @@ fn a_good_configuration_after_a_bad_first_one_is_taken<R: Rig>() {
     let seen = worker.send(get("/").user(&canary_user()));
     assert_eq!(seen.request("x-cohort-checkout").as_deref(), Some("canary"));
     assert_eq!(worker.finish(early).request("x-cohort-checkout"), None);
-    assert!(!worker.configure(BAD), "from now on a bad one is an update");
+    let mut trial = Worker::<R>::start(&worker.world);
+    assert!(!trial.configure(BAD), "from now on a bad one is an update");
 }
 
 fn the_log_says_what_the_command_says<R: Rig>() {

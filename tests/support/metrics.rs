@@ -99,14 +99,17 @@ impl Metrics {
     }
 }
 
-/// One line for each time series, sorted; a histogram's samples in full.
+/// One line for each time series, sorted.
 impl fmt::Display for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines: Vec<String> = self
             .metrics
             .iter()
             .map(|metric| match metric.kind {
-                Kind::Histogram => format!("{} {:?}", labelled(&metric.name), metric.samples),
+                Kind::Histogram => {
+                    let (count, sum) = (metric.samples.len(), metric.samples.iter().sum::<u64>());
+                    format!("{} {count} values, sum {sum}", labelled(&metric.name))
+                }
                 Kind::Counter | Kind::Gauge => format!("{} {}", labelled(&metric.name), metric.value),
             })
             .collect();

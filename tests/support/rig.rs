@@ -53,7 +53,7 @@ struct Root {
 pub struct Open {
     id: u32,
     root: u32,
-    exchange: Exchange,
+    pub exchange: Exchange,
 }
 
 impl<R: Rig> Worker<R> {
