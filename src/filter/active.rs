@@ -41,6 +41,8 @@ pub struct Live {
     pub published: RefCell<Vec<(u32, bool)>>,
     /// Whether it has been said that the proxy leaves our counters out.
     pub blind: Cell<bool>,
+    /// Whether a newer configuration took this one's place: the gauges are that one's.
+    pub replaced: Cell<bool>,
 }
 
 /// What watches one version.
@@ -85,6 +87,7 @@ impl Live {
             watches: RefCell::new(vec![Watched::default(); if watched { versions } else { 0 }]),
             published: RefCell::default(),
             blind: Cell::new(false),
+            replaced: Cell::new(false),
         }
     }
 
@@ -112,6 +115,9 @@ impl Live {
 
     /// Sets the gauges to what is in force at `now`, if that is not what they say already.
     pub fn publish(&self, host: &impl Host, rollout: &Rollout, now: Millis) {
+        if self.replaced.get() {
+            return;
+        }
         let in_force = self.in_force(rollout, now);
         let mut published = self.published.borrow_mut();
         if *published != in_force {

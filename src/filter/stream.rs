@@ -197,7 +197,7 @@ impl Stream {
             if slow {
                 count(Count::Slow);
             }
-            series.duration(host, decided.version, (nanos + 500_000) / 1_000_000);
+            series.duration(host, decided.version, nanos.saturating_add(500_000) / 1_000_000);
             live.add(decided.version, failed, slow);
         }
     }

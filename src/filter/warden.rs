@@ -23,8 +23,12 @@ pub struct Poll {
     health: usize,
 }
 
-/// Brings what an earlier configuration saw of unchanged rollouts into `active`.
+/// Brings what an earlier configuration saw of unchanged rollouts into `active`, which sets the gauges
+/// from now on.
 pub fn take_over(active: &Active, before: &Active) {
+    for live in &before.live {
+        live.replaced.set(true);
+    }
     for (rollout, live) in active.plan.rollouts().iter().zip(&active.live) {
         let earlier =
             before.plan.rollout_named(&rollout.name).and_then(|position| before.rollout(position));
@@ -40,6 +44,7 @@ pub fn take_over(active: &Active, before: &Active) {
 }
 
 /// Reads the records as they stand, so that the first request already meets what was tripped before.
+/// Without shared data what [`take_over`] brought along stands.
 pub fn start(host: &impl Host, identity: &str, active: &Active, now: Millis) {
     for (rollout, live) in active.plan.rollouts().iter().zip(&active.live) {
         // Not inside the loop's head, where it would stay borrowed for the whole loop.
@@ -48,11 +53,15 @@ pub fn start(host: &impl Host, identity: &str, active: &Active, now: Millis) {
             let desk = Desk { host, identity, rollout, live, version, now };
             if rollout.guard.is_some() && version != rollout.stable {
                 let latch = desk.read(Latch::from_bytes, &desk.latch_key());
-                desk.keep(|watched| watched.latch = latch.value.unwrap_or_default());
+                if latch.shared {
+                    desk.keep(|watched| watched.latch = latch.value.unwrap_or_default());
+                }
             }
             if let Some(health) = rollout.health.iter().find(|health| health.version == version) {
                 let checkup = desk.read(Checkup::from_bytes, &desk.checkup_key(health));
-                desk.keep(|watched| watched.checkup = checkup.value.unwrap_or_default());
+                if checkup.shared {
+                    desk.keep(|watched| watched.checkup = checkup.value.unwrap_or_default());
+                }
             }
         }
         live.settle(host, rollout, now);

@@ -1,0 +1,16 @@
+//! What workers do with configurations, requests and answers: each test natively and in the module.
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod answers;
+mod baggage;
+mod guard;
+mod health;
+mod metrics;
+mod pins;
+mod reload;
+mod requests;
+mod spoofing;
+mod start;
