@@ -70,6 +70,6 @@ const PREFIX: &[u8] = b"cohort-";
 /// The position of the rollout that a member speaks of, however its key is spelled.
 fn rollout_of(plan: &Plan, member: &Member<'_>) -> Option<usize> {
     let key = member.decoded_key();
-    let name = key.trim_ascii().strip_prefix(PREFIX)?;
+    let name = key.strip_prefix(PREFIX)?;
     plan.rollout_named(std::str::from_utf8(name).ok()?)
 }

@@ -30,31 +30,36 @@ pub struct Member<'a> {
 }
 
 impl Member<'_> {
-    /// The key as a reader that percent-decodes keys sees it (OpenTelemetry's Python and JavaScript
-    /// do, the specification does not), so that no spelling of our key passes for somebody else's.
+    /// The key as the most forgiving reader down the line might see it, so that no spelling of ours
+    /// passes for somebody else's.
+    ///
+    /// The specification reads a key as it stands. OpenTelemetry's Python and .NET percent-decode it,
+    /// read `+` as a space and take white space off both ends, Unicode's included, and write the result
+    /// down for the next hop. A key that was encoded several times is decoded as often.
+    ///
+    /// ```
+    /// use cohort::http::baggage::members;
+    /// let keys = b"cohort%2Dcart=b,+cohort-cart=b,%C2%A0cohort-cart%1f=b,cohort%25252Dcart=b";
+    /// assert!(members(keys).all(|member| member.decoded_key() == b"cohort-cart"));
+    /// ```
     pub fn decoded_key(&self) -> Vec<u8> {
-        percent_decode(self.key)
+        let decoded = percent_decode(self.key);
+        let around = |c: char| c.is_whitespace() || c.is_control() || c == '+';
+        String::from_utf8_lossy(&decoded).trim_matches(around).as_bytes().to_vec()
     }
 }
 
+/// Decodes until nothing is left to decode, in one pass: each byte that completes an escape takes its
+/// place at once, and may complete another.
 fn percent_decode(text: &[u8]) -> Vec<u8> {
-    let hex = |byte: &u8| (*byte as char).to_digit(16).map(|digit| digit as u8);
+    let hex = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
     let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&first, tail)) = rest.split_first() {
-        let escaped = match (first, tail) {
-            (b'%', [high, low, ..]) => hex(high).zip(hex(low)).map(|(high, low)| high << 4 | low),
-            _ => None,
-        };
-        match escaped {
-            Some(byte) => {
-                out.push(byte);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            None => {
-                out.push(first);
-                rest = tail;
-            }
+    for &byte in text {
+        out.push(byte);
+        while let [.., b'%', high, low] = *out.as_slice() {
+            let Some((high, low)) = hex(high).zip(hex(low)) else { break };
+            out.truncate(out.len() - 3);
+            out.push(high << 4 | low);
         }
     }
     out
