@@ -276,9 +276,7 @@ class Stage:
             reasons = metrics.by("reason", "cohort_requests_total", **labels)
             answers = metrics.by("code_class", "cohort_responses_total", **labels)
             weight = metrics.value("cohort_version_weight", **labels)
-            quantiles = (
-                metrics.quantile(q, "cohort_request_duration_milliseconds", **labels) for q in (0.5, 0.99)
-            )
+            quantiles = (metrics.quantile(q, "cohort_request_duration_milliseconds", **labels) for q in (0.5, 0.99))
             rows.append(
                 (
                     one["name"],

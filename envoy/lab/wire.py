@@ -121,9 +121,7 @@ def request(
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
-async def get(
-    to: Address, path: str = "/", headers: Pairs = (), *, source: str | None = None, **more: Any
-) -> Reply:
+async def get(to: Address, path: str = "/", headers: Pairs = (), *, source: str | None = None, **more: Any) -> Reply:
     """One request on a connection of its own."""
     async with await Connection.open(to, source) as connection:
         return await connection.get(path, headers, **more)

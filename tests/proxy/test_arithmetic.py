@@ -76,9 +76,7 @@ async def test_a_weight_means_that_many_buckets_and_no_other(direct: Envoy, weig
 
 
 async def test_three_versions_grow_from_both_ends(direct: Envoy):
-    split = rollout(
-        versions=[{"name": "canary", "weight": 20}, {"name": "stable"}, {"name": "green", "weight": 10.5}]
-    )
+    split = rollout(versions=[{"name": "canary", "weight": 20}, {"name": "stable"}, {"name": "green", "weight": 10.5}])
     everybody = EVERYBODY[:3000]
     await direct.configure(config(split))
     before = chosen(await ask(direct.url, everybody))

@@ -33,9 +33,7 @@ async def invalid(proxy: Envoy) -> float | None:
 async def test_a_first_configuration_that_is_bad_starts_without_rollouts(launch: Launch, name: str):
     bad, says = BAD[name]
     proxy = await launch(config=bad)
-    reply = await get(
-        proxy.address, headers=[("x-user-id", "u"), ("X-Cohort-Checkout", "canary"), ("x_cohort_y", "z")]
-    )
+    reply = await get(proxy.address, headers=[("x-user-id", "u"), ("X-Cohort-Checkout", "canary"), ("x_cohort_y", "z")])
     assert reply.status == 200
     assert reply.told["service"] == "checkout-v1", "the route table's default"
     assert not [n for n in reply.reached_names if n.replace("_", "-").startswith("x-cohort")]
@@ -59,6 +57,25 @@ async def test_an_update_that_is_bad_is_refused_and_the_last_good_one_stays(prox
     reply = await get(proxy.address, headers=[("x-user-id", "u")])
     assert (reply.status, reply.told["service"]) == (200, "checkout-v2")
     assert await invalid(proxy) == 0
+
+
+async def test_a_bad_configuration_that_was_the_first_one_does_no_harm_when_it_comes_again(launch: Launch):
+    """Envoy asks a throw-away VM whether a configuration is good, and remembers the answer for each text.
+    What was taken as the first configuration is therefore handed to every worker without being asked
+    about again; a worker that refused it would lose its VM, and the proxy every later configuration."""
+    bad, good = '{"rollouts": 1}', config(rollout(100))
+    proxy = await launch(config=bad, concurrency=2)
+    for _ in range(2):
+        await proxy.configure(good)
+        assert (await get(proxy.address, headers=[("x-user-id", "u")])).told["service"] == "checkout-v2"
+        try:
+            await proxy.configure(bad)
+        except ConfigRefused:
+            pass  # as good as keeping the last good one itself
+        for _ in range(8):
+            reply = await get(proxy.address, headers=[("x-user-id", "u"), ("x-cohort-checkout", "stable")])
+            assert (reply.status, reply.told["service"]) == (200, "checkout-v2")
+        assert "the last good one stays" in proxy.log()
 
 
 async def test_strict_start_refuses_a_bad_first_configuration(launch: Launch):

@@ -37,9 +37,7 @@ async def fresh(launch: Launch) -> Envoy:
 def counted(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
     """Non-zero time series of a metric: label values in the order of their names."""
     return {
-        tuple(value for _, value in sorted(labels.items())): value
-        for labels, value in metrics.series(name)
-        if value
+        tuple(value for _, value in sorted(labels.items())): value for labels, value in metrics.series(name) if value
     }
 
 

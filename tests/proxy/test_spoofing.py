@@ -22,9 +22,7 @@ SPELLINGS = [
 def forged(reply, header: str = "x-cohort-checkout") -> list[str]:
     """What reached the service under any spelling of a header."""
     return [
-        value
-        for name, value in reply.told["headers"]
-        if name.lower().replace("_", "-").replace(".", "-") == header
+        value for name, value in reply.told["headers"] if name.lower().replace("_", "-").replace(".", "-") == header
     ]
 
 
@@ -48,9 +46,7 @@ async def test_a_repeated_header_does_not_choose_a_version(proxy: Envoy):
 
 async def test_a_value_that_is_not_utf8_does_not_choose_a_version(proxy: Envoy):
     await proxy.configure(config(rollout(0)))
-    reply = await get(
-        proxy.address, headers=[("x-cohort-checkout", b"canary\xff"), ("x-cohort-checkout", "canary")]
-    )
+    reply = await get(proxy.address, headers=[("x-cohort-checkout", b"canary\xff"), ("x-cohort-checkout", "canary")])
     assert reply.told["service"] == "checkout-v1"
     assert forged(reply) == ["stable"]
 
