@@ -18,7 +18,10 @@ struct Vector {
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
 }
 
 #[test]
@@ -68,7 +71,10 @@ fn the_first_grows_from_below_the_last_from_above_and_those_between_follow_the_f
     let split = split(Scheme::Cohort, &[10_000, 0, 20_000, 30_000], 1);
     let ranges: Vec<(u32, u32, usize)> =
         split.ranges().iter().map(|range| (range.start, range.end, range.version)).collect();
-    assert_eq!(ranges, [(0, 10_000, 0), (10_000, 30_000, 2), (30_000, 70_000, 1), (70_000, 100_000, 3)]);
+    assert_eq!(
+        ranges,
+        [(0, 10_000, 0), (10_000, 30_000, 2), (30_000, 70_000, 1), (70_000, 100_000, 3)]
+    );
 }
 
 #[test]
@@ -183,7 +189,10 @@ fn a_million_keys_divide_as_the_weights_say() {
         let share = split.weight(version).percent() / 100.0;
         let mean = f64::from(KEYS) * share;
         let sigma = (f64::from(KEYS) * share * (1.0 - share)).sqrt();
-        assert!((f64::from(count) - mean).abs() <= 5.0 * sigma, "version {version}: {count}, expected {mean}");
+        assert!(
+            (f64::from(count) - mean).abs() <= 5.0 * sigma,
+            "version {version}: {count}, expected {mean}"
+        );
     }
 }
 
@@ -196,12 +205,17 @@ fn two_salts_put_the_same_users_in_independent_places() {
         let mut table = [[0u32; 10]; 10];
         for key in 0..KEYS {
             let key = format!("user-{key}");
-            let decile = |salt: &str| (Scheme::Cohort.bucket(salt.as_bytes(), key.as_bytes()) / 10_000) as usize;
+            let decile = |salt: &str| {
+                (Scheme::Cohort.bucket(salt.as_bytes(), key.as_bytes()) / 10_000) as usize
+            };
             table[decile("checkout")][decile(other)] += 1;
         }
         let expected = f64::from(KEYS) / 100.0;
-        let chi: f64 =
-            table.iter().flatten().map(|count| (f64::from(*count) - expected).powi(2) / expected).sum();
+        let chi: f64 = table
+            .iter()
+            .flatten()
+            .map(|count| (f64::from(*count) - expected).powi(2) / expected)
+            .sum();
         assert!(chi < 142.0, "salts checkout and {other}: chi-squared {chi}");
     }
 }

@@ -64,7 +64,9 @@ fn every_spelling_of_our_member_is_replaced<R: Rig>() {
 
 fn baggage_that_is_not_ours_is_not_touched<R: Rig>() {
     let mut worker = Worker::<R>::with(&checkout(""));
-    for line in ["a=1 , b=2;x", "cohort-billing=x", "Cohort-checkout=x", "xcohort-checkout=x", " ,,a"] {
+    for line in
+        ["a=1 , b=2;x", "cohort-billing=x", "Cohort-checkout=x", "xcohort-checkout=x", " ,,a"]
+    {
         assert_eq!(baggage(&mut worker, &[line]).unwrap(), line);
     }
 }

@@ -95,7 +95,10 @@ fn a_failing_version_is_held_out<R: Rig>() {
     is(&seen, "stable", "FALLBACK");
     assert_eq!(seen.cookies(), Vec::<String>::new(), "a fallback is not remembered");
     is(&worker.send(get("/").user(&stable_user())), "stable", "HASH");
-    assert_eq!((held_out(&worker), trips(&worker, "failures"), trips(&worker, "latency")), (1, 1, 0));
+    assert_eq!(
+        (held_out(&worker), trips(&worker, "failures"), trips(&worker, "latency")),
+        (1, 1, 0)
+    );
     assert_eq!((weight(&worker, "canary"), weight(&worker, "stable")), (0, 100_000));
 }
 
@@ -213,7 +216,8 @@ fn old_failures_are_forgotten_with_the_window<R: Rig>() {
 
 fn a_rollout_in_shadow_mode_or_disabled_never_trips<R: Rig>() {
     for mode in [r#""mode": "shadow","#, r#""enabled": false,"#] {
-        let config = guarded().replace(r#""name": "checkout","#, &format!(r#""name": "checkout", {mode}"#));
+        let config =
+            guarded().replace(r#""name": "checkout","#, &format!(r#""name": "checkout", {mode}"#));
         let mut worker = Worker::<R>::with(&config);
         worker.pass(250);
         drive(&mut worker, &canary_user(), 100, 500);
@@ -321,7 +325,10 @@ fn a_trip_outlives_a_reload_of_an_unchanged_rollout<R: Rig>() {
     let beside = guarded().replacen(r#"{"rollouts": ["#, &format!(r#"{{"rollouts": [{other},"#), 1);
     // The same in another spelling: keys in another order, a number with a point.
     let respelled = guarded().replace(r#""weight": 50}"#, r#""weight": 50.0}"#);
-    let respelled = respelled.replace(r#""window": "30s", "minRequests": 50"#, r#""minRequests": 50.0, "window": "30s""#);
+    let respelled = respelled.replace(
+        r#""window": "30s", "minRequests": 50"#,
+        r#""minRequests": 50.0, "window": "30s""#,
+    );
     assert_ne!(respelled, guarded());
     for config in [guarded(), beside, respelled] {
         assert!(worker.configure(&config), "{config}");
@@ -454,7 +461,10 @@ fn a_ramp_follows_the_clock<R: Rig>() {
         let seen = worker.send(get("/").user(&user));
         assert_eq!(seen.request("x-cohort-checkout").unwrap(), wanted, "at {at}, before any tick");
         worker.tick();
-        assert_eq!((weight(&worker, "canary"), weight(&worker, "stable")), (canary, 100_000 - canary));
+        assert_eq!(
+            (weight(&worker, "canary"), weight(&worker, "stable")),
+            (canary, 100_000 - canary)
+        );
     }
 }
 

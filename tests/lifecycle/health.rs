@@ -180,7 +180,8 @@ fn the_log_and_the_gauges_tell_of_it<R: Rig>() {
     let mut worker = Worker::<R>::with(&checkout(HEALTH));
     answering(&mut worker, 250, Some(503));
     let gauge = r#"cohort_version_held_out{rollout="checkout",rollout_version="canary"}"#;
-    let trips = r#"cohort_guard_trips_total{rollout="checkout",rollout_version="canary",cause="health"}"#;
+    let trips =
+        r#"cohort_guard_trips_total{rollout="checkout",rollout_version="canary",cause="health"}"#;
     assert_eq!((worker.world.metric(gauge), worker.world.metric(trips)), (1, 1));
     answering(&mut worker, 10_000, Some(200));
     assert_eq!((worker.world.metric(gauge), worker.world.metric(trips)), (0, 1));

@@ -111,7 +111,8 @@ fn a_signed_pin_is_worth_nothing_to_anybody_else<R: Rig>() {
     is(&worker.send(get("/").cookie(format!("p={pin}"))), "stable", "DEFAULT");
     // Nor under another rollout's name, with the same key.
     let renamed = checkout(SIGNED).replace(r#""name": "checkout""#, r#""name": "billing""#);
-    let renamed = renamed.replace("\"name\": \"billing\"", "\"name\": \"billing\", \"salt\": \"checkout\"");
+    let renamed =
+        renamed.replace("\"name\": \"billing\"", "\"name\": \"billing\", \"salt\": \"checkout\"");
     let mut worker = Worker::<R>::with(&renamed);
     let seen = worker.send(with(&canary_user()));
     assert_eq!(seen.response("x-why").unwrap(), "HASH");

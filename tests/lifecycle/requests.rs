@@ -41,8 +41,7 @@ fn the_route_header_names_the_version<R: Rig>() {
 
 /// An address whose bucket in `checkout` is in `buckets`.
 fn address_in(buckets: std::ops::Range<u32>) -> String {
-    let bucket =
-        |key: &String| cohort::hash::Scheme::Cohort.bucket(b"checkout", key.as_bytes());
+    let bucket = |key: &String| cohort::hash::Scheme::Cohort.bucket(b"checkout", key.as_bytes());
     let mut addresses = (1..255).map(|last| format!("192.0.2.{last}"));
     addresses.find(|address| buckets.contains(&bucket(address))).expect("an address")
 }
@@ -54,7 +53,13 @@ fn the_first_key_that_is_not_empty_decides<R: Rig>() {
     let (canary, stable) = (canary_user(), stable_user());
     let (near, far) = (address_in(0..50_000), address_in(50_000..100_000));
     for (header, cookie, target, address, wanted) in [
-        (&*canary, format!("uid={stable}"), format!("/?uid={stable}"), format!("{far}:1"), "canary"),
+        (
+            &*canary,
+            format!("uid={stable}"),
+            format!("/?uid={stable}"),
+            format!("{far}:1"),
+            "canary",
+        ),
         ("", format!("a=1; uid={canary}"), format!("/?uid={stable}"), format!("{far}:1"), "canary"),
         ("", "uid=; uid=later".into(), format!("/?a&uid={canary}"), format!("{far}:1"), "canary"),
         ("", String::new(), "/?uid=".into(), format!("{near}:1"), "canary"),
@@ -62,7 +67,11 @@ fn the_first_key_that_is_not_empty_decides<R: Rig>() {
         ("", String::new(), "/".into(), format!("[::ffff:{near}]:0"), "canary"),
     ] {
         let request = get(&target).header("x-id", header).cookie(&cookie).from(&address);
-        assert_eq!(route(&mut worker, request).unwrap(), wanted, "{header} {cookie} {target} {address}");
+        assert_eq!(
+            route(&mut worker, request).unwrap(),
+            wanted,
+            "{header} {cookie} {target} {address}"
+        );
     }
 }
 
@@ -275,7 +284,10 @@ fn a_trusted_peer_brings_its_decision<R: Rig>() {
         get("/").from("10.9.9.9:1").header("x-cohort-checkout", "canary"),
         get("/").from("[2001:db8::7]:1").header("x-cohort-checkout", "canary"),
         get("/").from("10.9.9.9:1").header("baggage", "a=1,cohort-checkout=canary;ttl=3"),
-        get("/").from("10.9.9.9:1").header("baggage", "a=1").header("baggage", "cohort-checkout = canary"),
+        get("/")
+            .from("10.9.9.9:1")
+            .header("baggage", "a=1")
+            .header("baggage", "cohort-checkout = canary"),
         get("/")
             .from("10.9.9.9:1")
             .header("x-cohort-checkout", "canary")

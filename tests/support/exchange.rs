@@ -57,10 +57,14 @@ pub struct Exchange {
 pub fn get(target: &str) -> Exchange {
     let pseudo = [(":authority", "shop.example.com"), (":path", target), (":method", "GET")];
     let request = pseudo.iter().chain(&[(":scheme", "http")]);
-    let request =
-        request.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect();
-    let state =
-        StreamState { request, address: Some(b"203.0.113.9:41234".to_vec()), ..StreamState::default() };
+    let request = request
+        .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
+        .collect();
+    let state = StreamState {
+        request,
+        address: Some(b"203.0.113.9:41234".to_vec()),
+        ..StreamState::default()
+    };
     Exchange { state, ending: Ending::Answer(Reply::new(200)), takes: 0 }
 }
 

@@ -110,7 +110,9 @@ impl fmt::Display for Metrics {
                     let (count, sum) = (metric.samples.len(), metric.samples.iter().sum::<u64>());
                     format!("{} {count} values, sum {sum}", labelled(&metric.name))
                 }
-                Kind::Counter | Kind::Gauge => format!("{} {}", labelled(&metric.name), metric.value),
+                Kind::Counter | Kind::Gauge => {
+                    format!("{} {}", labelled(&metric.name), metric.value)
+                }
             })
             .collect();
         lines.sort();

@@ -285,7 +285,12 @@ impl World {
         line.map(|(_, value)| value.clone()).ok_or(status::NOT_FOUND)
     }
 
-    pub fn proxy_replace_header_map_value(&self, map: Map, name: &[u8], value: &[u8]) -> Answer<()> {
+    pub fn proxy_replace_header_map_value(
+        &self,
+        map: Map,
+        name: &[u8],
+        value: &[u8],
+    ) -> Answer<()> {
         let mut state = self.enter("proxy_replace_header_map_value")?;
         let lines = state.writable(map, name, value)?;
         let name = name.to_ascii_lowercase();
@@ -400,7 +405,9 @@ impl State {
             Map::ResponseHeaders | Map::ResponseTrailers => {
                 matches!(phase, Phase::Response | Phase::Log)
             }
-            Map::CallResponseHeaders => return (phase == Phase::Root).then_some(&mut self.call_answer),
+            Map::CallResponseHeaders => {
+                return (phase == Phase::Root).then_some(&mut self.call_answer)
+            }
         };
         let stream = self.stream().filter(|_| seen)?;
         Some(match map {
