@@ -25,6 +25,7 @@ macro_rules! help {
             "\n\nFILE is one of\n  \
              - a configuration, as JSON or YAML\n  \
              - an Istio WasmPlugin or TrafficExtension manifest, also among other manifests\n  \
+             - an Envoy Gateway EnvoyExtensionPolicy\n  \
              - an Envoy bootstrap, listener, filter or extension configuration\n  \
              - standard input, as -\n\
              The configuration of this filter is found inside; other plugins are passed over."

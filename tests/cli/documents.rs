@@ -4,23 +4,6 @@ use std::process::Command;
 
 use crate::{files, root};
 
-/// The transcripts of each document are run in the folder beside it here.
-#[test]
-fn transcripts_in_the_documents_are_what_the_command_prints() {
-    for (document, folder) in [
-        ("docs/cli.md", files()),
-        ("docs/migrate.md", files()),
-        ("README.md", root().to_path_buf()),
-    ] {
-        if document == "README.md" && !root().join(document).exists() {
-            continue;
-        }
-        // trycmd runs a document's commands in the folder of the process.
-        std::env::set_current_dir(folder).unwrap();
-        trycmd::TestCases::new().case(root().join(document)).run();
-    }
-}
-
 #[test]
 fn the_example_that_the_document_shows_is_the_one_that_it_runs() {
     let document = std::fs::read_to_string(root().join("docs/cli.md")).unwrap();

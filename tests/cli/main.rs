@@ -7,6 +7,7 @@ mod documents;
 #[path = "../mutations/generate.rs"]
 mod generate;
 mod mutations;
+mod transcripts;
 
 use std::path::{Path, PathBuf};
 

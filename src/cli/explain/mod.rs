@@ -219,7 +219,7 @@ fn keys(rollout: &Rollout, request: &Request<'_>) -> String {
     if let Some(cookie) = &rollout.anonymous_id {
         words.push(match request.cookie(&cookie.name).filter(|id| !id.is_empty()) {
             Some(_) => format!("from cookie {}", cookie.name),
-            None => format!("a new anonymous id in cookie {}; this one is an example", cookie.name),
+            None => format!("a new anonymous id in cookie {}", cookie.name),
         });
     }
     words.join(", ")
@@ -239,6 +239,10 @@ fn effects(changes: &[Change], out: &mut dyn Write) -> io::Result<()> {
     }
     if lines.is_empty() {
         return writeln!(out, "no headers change");
+    }
+    if lines.iter().any(|line| line.contains(&proxy::example_id())) {
+        let note = "(the anonymous id is an example: the proxy makes up a random one)";
+        lines.push(paint(FAINT, note));
     }
     lines.iter().try_for_each(|line| writeln!(out, "{line}"))
 }

@@ -11,6 +11,11 @@ use crate::http::Headers;
 /// What stands for the random bits of an anonymous id, so that the same command prints the same.
 const EXAMPLE_ID: [u8; 16] = *b"an-example-only!";
 
+/// The anonymous id that [`EXAMPLE_ID`] becomes.
+pub fn example_id() -> String {
+    EXAMPLE_ID.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What the filter did to a request or its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {

@@ -297,6 +297,14 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_of_envoy_gateway_has_a_list_of_plugins() {
+        let policy = "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyExtensionPolicy\nmetadata: {name: p}\n\
+                      spec: {wasm: [{name: a, code: {image: {url: x/limit}}, config: {limit: 1}}, \
+                      {name: b, code: {image: {url: x/cohort}}, config: {rolouts: []}}]}";
+        assert_eq!(found(policy), ["EnvoyExtensionPolicy p: {rolouts: []}"]);
+    }
+
+    #[test]
     fn an_envoy_configuration_is_searched_all_over() {
         let wasm = "'@type': type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
         let text = "configuration: {'@type': type.googleapis.com/google.protobuf.StringValue, value: '{\"rollouts\": []}'}";
