@@ -74,7 +74,7 @@ test: test-rust test-proxy ## every test: of the code, and of the filter in a re
 .PHONY: test-rust
 test-rust: build ## the tests of the code
 	@echo "== tests of the code"
-	@cargo test
+	@COHORT_MUTATIONS="$(CURDIR)/target/mutations.jsonl" cargo test --quiet
 
 .PHONY: test-proxy
 test-proxy: build $(VENV)/.done ## the tests on a real Envoy (ARGS='-k spoofed')
@@ -105,6 +105,7 @@ clean: ## removes target
 # --- documents ----------------------------------------------------------------------------------------
 
 .PHONY: docs
-docs: $(VENV)/.done ## what is made from the code: docs/cohort.schema.json and docs/configuration.md
+docs: $(VENV)/.done ## what is made from the code: schema, configuration page, what the command prints
 	@COHORT_BLESS=1 cargo test --quiet --test config_schema
+	@TRYCMD=overwrite cargo test --quiet --test cli
 	@$(VENV)/bin/python scripts/configuration_page.py > docs/configuration.md

@@ -123,8 +123,8 @@ proptest! {
         }
         let ends = split.ranges().iter().map(|range| range.end);
         let starts = split.ranges().iter().skip(1).map(|range| range.start);
-        prop_assert!(ends.clone().zip(starts).all(|(end, start)| end == start));
-        prop_assert_eq!(ends.last(), Some(100_000));
+        prop_assert!(ends.zip(starts).all(|(end, start)| end == start));
+        prop_assert_eq!(split.ranges().last().map(|range| range.end), Some(100_000));
     }
 
     #[test]

@@ -98,9 +98,7 @@ pub enum Command {
     /// Print the JSON Schema of the configuration.
     ///
     /// With it an editor completes and checks a configuration. In a YAML file, for editors with the
-    /// YAML language server, the first line is
-    ///
-    ///     # yaml-language-server: $schema=./cohort.schema.json
+    /// YAML language server, the first line is `# yaml-language-server: $schema=./cohort.schema.json`.
     #[command(after_help = "Examples:\n  cohort schema > cohort.schema.json")]
     Schema,
     /// Print completions for a shell.
