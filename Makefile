@@ -109,3 +109,15 @@ docs: $(VENV)/.done ## what is made from the code: schema, configuration page, w
 	@COHORT_BLESS=1 cargo test --quiet --test config_schema
 	@TRYCMD=overwrite cargo test --quiet --test cli
 	@$(VENV)/bin/python scripts/configuration_page.py > docs/configuration.md
+
+# --- measuring ----------------------------------------------------------------------------------------
+
+.PHONY: bench
+bench: target/cohort.wasm target/peers/noop.wasm $(VENV)/.done ## what the filter costs beside others (needs wrk), and one decision in nanoseconds
+	@export $(LAB); $(VENV)/bin/python benches/proxy.py $(ARGS)
+	@cargo bench --quiet --bench decide
+
+target/peers/noop.wasm: $(wildcard benches/peers/src/*.rs) benches/peers/Cargo.toml
+	@echo "== the filters to compare with"
+	@mkdir -p target/peers
+	@scripts/wasm.sh peers

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The filter for wasm32: `wasm.sh build` leaves target/cohort.wasm, `wasm.sh clippy` checks it.
+# The filter for wasm32: `wasm.sh build` leaves target/cohort.wasm, `wasm.sh clippy` checks it, and
+# `wasm.sh peers` leaves the small filters of `make bench` in target/peers.
 #
 # Needs the library of wasm32-unknown-unknown. In this order: it is there; rustup fetches it; Debian's
 # compiler builds it from Debian's sources (COHORT_WASM_TOOLCHAIN=debian goes there at once).
@@ -68,11 +69,21 @@ case $do in
         mv target/cohort.wasm.new target/cohort.wasm
         say "$(wc -c <target/cohort.wasm | tr -d ' ') bytes"
         ;;
+    peers)
+        # What `make bench` compares with: a filter that does nothing, and one that sets one header.
+        for peer in noop one-header; do
+            features=()
+            [ $peer = noop ] || features=(--features $peer)
+            with_library build --quiet --release --manifest-path benches/peers/Cargo.toml \
+                --target-dir target/peers "${features[@]}"
+            cp target/peers/$target/release/peers.wasm target/peers/$peer.wasm
+        done
+        ;;
     clippy)
         with_library clippy --quiet --lib -- -D warnings
         ;;
     *)
-        say "usage: wasm.sh build|clippy"
+        say "usage: wasm.sh build|peers|clippy"
         exit 2
         ;;
 esac

@@ -1,0 +1,217 @@
+"""What filters cost a real Envoy: CPU time per request, side by side in one run.
+
+One worker on one core, a load of 16 connections (wrk) on the other, HTTP/1.1, Envoy answers itself, 14 request
+headers. CPU time is what the kernel has charged to the Envoy process. Rounds are interleaved, so that a slow
+minute of the machine hits all alike; each figure is the median of its rounds.
+
+Usage: make bench (PYTHONPATH=envoy python benches/proxy.py [--rounds N] [--seconds S])
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import re
+import shutil
+import statistics
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab import bootstrap
+from lab.envoy import Envoy, version
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parents[1]
+PEERS = ROOT / "target/peers"
+
+#: With the pseudo-headers and those Envoy adds, about what a browser behind a load balancer sends.
+HEADERS = {
+    "user-agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/150.0 Safari/537.36",
+    "accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    "accept-language": "en-US,en;q=0.5",
+    "accept-encoding": "gzip, deflate, br",
+    "x-user-id": "user-4711",
+    "cookie": "theme=dark; session=0123456789abcdef0123456789abcdef; cohort-checkout=stable",
+    "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+}
+
+MINIMAL = {
+    "rollouts": [
+        {
+            "name": "checkout",
+            "versions": [{"name": "stable"}, {"name": "canary", "weight": 5}],
+            "hashKey": [{"header": "x-user-id"}],
+        }
+    ]
+}
+
+EVERYTHING = {
+    "segments": {"internal": [{"header": {"x-employee": {"present": True}}}]},
+    "rollouts": [
+        {
+            "name": "checkout",
+            "match": [{"path": {"prefix": "/"}, "method": ["GET", "POST"]}],
+            "versions": [
+                {"name": "stable"},
+                {"name": "canary", "weight": 5, "requestHeaders": {"x-feature-new-cart": "on"}},
+            ],
+            "hashKey": [{"header": "x-user-id"}, {"cookie": "uid"}],
+            "anonymousId": {"cookie": {"name": "cohort-id", "maxAge": "365d"}},
+            "pin": {"cookie": {"name": "cohort-checkout", "maxAge": "1d"}},
+            "overrides": {"header": "x-canary", "cookie": "canary", "query": "canary"},
+            "rules": [
+                {"name": "employees", "segment": "internal", "version": "canary"},
+                {
+                    "name": "beta",
+                    "match": [{"cookie": {"plan": {"exact": "beta"}}, "not": {"path": {"suffix": ".js"}}}],
+                    "weights": {"canary": 50},
+                },
+            ],
+            "guard": {"maxFailureRatio": 0.05, "slowerThan": "500ms", "maxSlowRatio": 0.2, "retryAfter": "5m"},
+            "output": {"responseHeader": "x-cohort-checkout"},
+        }
+    ],
+}
+
+
+@dataclass
+class Peer:
+    """One of those that are compared."""
+
+    name: str
+    options: dict[str, Any]
+
+
+def no_filter(boot: dict[str, Any]) -> None:
+    filters = bootstrap.connection_manager(boot)["http_filters"]
+    filters[:] = [one for one in filters if one["name"] != "cohort"]
+
+
+def lua(boot: dict[str, Any]) -> None:
+    no_filter(boot)
+    code = {"inline_string": (ROOT / "benches/canary.lua").read_text()}
+    config = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+        "default_source_code": code,
+    }
+    filters = bootstrap.connection_manager(boot)["http_filters"]
+    filters.insert(0, {"name": "envoy.filters.http.lua", "typed_config": config})
+
+
+def quiet(edit: Callable[[dict[str, Any]], None] | None = None) -> Callable[[dict[str, Any]], None]:
+    """Without an access log, whose cost would be everybody's."""
+
+    def change(boot: dict[str, Any]) -> None:
+        bootstrap.connection_manager(boot).pop("access_log", None)
+        if edit:
+            edit(boot)
+
+    return change
+
+
+def peers() -> list[Peer]:
+    return [
+        Peer("no filter", {"edit": quiet(no_filter)}),
+        Peer("no-op wasm filter", {"edit": quiet(), "wasm": PEERS / "noop.wasm", "config": "{}"}),
+        Peer("wasm filter that sets one header", {"edit": quiet(), "wasm": PEERS / "one-header.wasm", "config": "{}"}),
+        Peer("Lua canary", {"edit": quiet(lua)}),
+        Peer("Cohort, minimal", {"edit": quiet(), "config": MINIMAL}),
+        Peer("Cohort, everything on", {"edit": quiet(), "config": EVERYTHING}),
+    ]
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time that the kernel has charged to a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def pin(pid: int, core: int) -> None:
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(task.name), {core})
+
+
+async def load(proxy: Envoy, seconds: float, core: int) -> float:
+    """CPU microseconds per request under a load of some seconds."""
+    assert proxy.process is not None
+    headers = [part for name, value in HEADERS.items() for part in ("-H", f"{name}: {value}")]
+    command = ["wrk", "-t1", "-c16", f"-d{seconds:g}s", *headers, f"{proxy.url}/cart?step=2"]
+    before = cpu_seconds(proxy.pid)
+    wrk = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, preexec_fn=lambda: os.sched_setaffinity(0, {core})
+    )
+    out = (await wrk.communicate())[0].decode()
+    spent = cpu_seconds(proxy.pid) - before
+    requests = re.search(r"(\d+) requests in", out)
+    if wrk.returncode or not requests or re.search(r"Non-2xx|Socket errors", out):
+        raise SystemExit(f"wrk did not get what it asked for:\n{out}")
+    return spent / int(requests[1]) * 1e6
+
+
+async def measure(rounds: int, seconds: float) -> dict[str, list[float]]:
+    cores = sorted(os.sched_getaffinity(0))
+    results: dict[str, list[float]] = {peer.name: [] for peer in peers()}
+    async with AsyncExitStack() as stack:
+        proxies = {}
+        for peer in peers():
+            routes = bootstrap.answer_directly("x-cohort-checkout", ["canary"], "stable")
+            proxies[peer.name] = await stack.enter_async_context(Envoy(routes=routes, concurrency=1, **peer.options))
+            pin(proxies[peer.name].pid, cores[0])
+        for proxy in proxies.values():
+            await load(proxy, min(seconds, 1), cores[-1])
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("rounds", total=rounds * len(proxies))
+            for _ in range(rounds):
+                for name in random.sample(list(proxies), len(proxies)):
+                    results[name].append(await load(proxies[name], seconds, cores[-1]))
+                    progress.advance(task)
+    return results
+
+
+def report(results: dict[str, list[float]]) -> bool:
+    """Prints the table; whether the goals are met."""
+    median = {name: statistics.median(rounds) for name, rounds in results.items()}
+    base = median["no filter"]
+    floor = median["wasm filter that sets one header"] - base
+    table = Table(title=f"CPU per request, Envoy {version()}, median of {len(results['no filter'])} rounds")
+    for column in ("", "µs", "spread", "adds µs", "times the one-header filter"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, rounds in results.items():
+        added = median[name] - base
+        spread = f"{min(rounds):.1f} to {max(rounds):.1f}"
+        ratio = "" if name == "no filter" else f"{added / floor:.2f}"
+        table.add_row(name, f"{median[name]:.1f}", spread, f"{added:.1f}", ratio)
+    console = Console(width=100)
+    console.print(table)
+    minimal, everything = (median[f"Cohort, {kind}"] - base for kind in ("minimal", "everything on"))
+    goals = [
+        (f"minimal adds at most 1.15 times the one-header filter: {minimal / floor:.2f}", minimal <= 1.15 * floor),
+        (f"everything on at most 1.5 times: {everything / floor:.2f}", everything <= 1.5 * floor),
+        ("minimal adds less than Lua", minimal < median["Lua canary"] - base),
+        ("everything on adds less than Lua", everything < median["Lua canary"] - base),
+    ]
+    for goal, met in goals:
+        console.print(f"{'met    ' if met else 'not met'}  {goal}")
+    return all(met for _, met in goals)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    arguments.add_argument("--rounds", type=int, default=9)
+    arguments.add_argument("--seconds", type=float, default=2.0)
+    asked = arguments.parse_args()
+    if not shutil.which("wrk"):
+        sys.exit("make bench needs wrk on PATH (Debian: apt-get install wrk)")
+    report(asyncio.run(measure(asked.rounds, asked.seconds)))
+
+
+if __name__ == "__main__":
+    main()
