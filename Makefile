@@ -46,6 +46,10 @@ target/release/cohort: $(SOURCES)
 	@$(QUICK) cargo build --release --bin cohort
 	@touch $@
 
+.PHONY: image
+image: target/cohort.wasm ## target/image: the OCI images that Istio pulls, and their digests
+	@$(PYTHON) scripts/image.py
+
 .PHONY: venv
 venv: $(VENV)/.done ## target/venv: what tests and demo need of Python
 

@@ -52,8 +52,20 @@ else
     fi
 fi
 
+# The module holds the paths of the sources it was built from, for messages of a panic. Without the part that
+# is this machine's own, the same commit gives the same bytes wherever it is built, and tells nobody's folders.
+without_paths() {
+    local flags="" folder
+    cargo fetch --quiet
+    for folder in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
+        flags+="--remap-path-prefix=$folder=crates"$'\x1f'
+    done
+    export CARGO_ENCODED_RUSTFLAGS=${flags%$'\x1f'}
+}
+
 case $do in
     build)
+        without_paths
         with_library build --release --lib
         built=target/$target/release/cohort.wasm
         if command -v wasm-opt >/dev/null; then

@@ -16,6 +16,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ import yaml
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
 import grpc
+import pytest
 from envoy.config.core.v3 import extension_pb2
 from envoy.extensions.filters.http.wasm.v3 import wasm_pb2 as http_wasm_pb2
 from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
@@ -48,6 +51,17 @@ FAILURE_POLICY = {"FAIL_CLOSE": "FAIL_CLOSED", "FAIL_OPEN": "FAIL_OPEN", "FAIL_R
 def manifest(path: str) -> dict[str, Any]:
     """A manifest of `istio/`."""
     return yaml.safe_load((MANIFESTS / path).read_text())
+
+
+def built(overlay: Path) -> list[dict[str, Any]]:
+    """What `kubectl apply -k` would send."""
+    for name, argv in (("kustomize", ["build"]), ("kubectl", ["kustomize"])):
+        found = shutil.which(name)
+        if found:
+            done = subprocess.run([found, *argv, str(overlay)], capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            return [one for one in yaml.safe_load_all(done.stdout) if one]
+    pytest.skip("neither kustomize nor kubectl is on PATH")
 
 
 def resource_name(plugin: Mapping[str, Any]) -> str:
@@ -79,12 +93,16 @@ def through_a_struct(value: Any) -> str:
             return repr(float(node))
         return json.dumps(node)
 
-    struct_pb2.Struct().update(value)  # refuses what a Struct cannot hold
     return text(value)
 
 
-def extension_config(plugin: Mapping[str, Any], module: Path) -> extension_pb2.TypedExtensionConfig:
-    """The ECDS resource for a plugin, once the agent has fetched its module."""
+def extension_config(
+    plugin: Mapping[str, Any], module: Path, *, as_struct: bool = False
+) -> extension_pb2.TypedExtensionConfig:
+    """The ECDS resource for a plugin, once the agent has fetched its module.
+
+    `as_struct`: leaves the configuration a Struct, as a control plane may that is not Istio's.
+    """
     spec = wasm_spec(plugin)
     wasm = http_wasm_pb2.Wasm()
     config = wasm.config
@@ -100,8 +118,10 @@ def extension_config(plugin: Mapping[str, Any], module: Path) -> extension_pb2.T
     for env in spec.get("vmConfig", {}).get("env", []):
         config.vm_config.environment_variables.key_values[env["name"]] = env["value"]
     if spec.get("pluginConfig"):
-        value = wrappers_pb2.StringValue(value=through_a_struct(spec["pluginConfig"]))
-        config.configuration.Pack(value)
+        struct = struct_pb2.Struct()
+        struct.update(spec["pluginConfig"])
+        text = wrappers_pb2.StringValue(value=through_a_struct(spec["pluginConfig"]))
+        config.configuration.Pack(struct if as_struct else text)
     typed = extension_pb2.TypedExtensionConfig(name=resource_name(plugin))
     typed.typed_config.Pack(wasm)
     return typed
@@ -118,7 +138,8 @@ class Istiod(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
     asked for it, pushes it and returns when the proxy has taken it or raises `Refused`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, as_struct: bool = False) -> None:
+        self._as_struct = as_struct
         self._resources: dict[str, tuple[int, any_pb2.Any]] = {}
         self._wanted: set[str] = set()
         self._streams: set[Any] = set()
@@ -172,7 +193,7 @@ class Istiod(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
         """`kubectl apply` of a plugin whose module the agent has fetched."""
         name = resource_name(plugin)
         packed = any_pb2.Any()
-        packed.Pack(extension_config(plugin, module))
+        packed.Pack(extension_config(plugin, module, as_struct=self._as_struct))
         self._resources[name] = (self._resources.get(name, (0, None))[0] + 1, packed)
         if name not in self._wanted:
             return

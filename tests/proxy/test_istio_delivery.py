@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from istiod import Istiod, Refused, manifest, plugin_name, proxy, settled, wasm_spec
+from istiod import MANIFESTS, Istiod, Refused, built, manifest, plugin_name, proxy, settled, wasm_spec
 from lab import bootstrap as boots
 from lab.client import Answers, Load, ask, users
 from lab.envoy import Envoy, module, version
@@ -146,6 +146,24 @@ async def test_a_new_weight_moves_only_the_users_it_must(envoy: str | None) -> N
     moved = {user: (before[user], after[user]) for user in before if before[user] != after[user]}
     assert set(moved.values()) == {("stable", "canary")}
     assert 0.15 < len(moved) / len(before) < 0.25
+
+
+@pytest.mark.parametrize("brought", [{"x-cohort-checkout": "canary"}, {"baggage": "a=1,cohort-checkout=canary"}])
+async def test_only_a_sidecar_takes_over_a_decision_that_its_caller_brings(
+    envoy: str | None, brought: dict[str, str]
+) -> None:
+    """A service behind the gateway passes on what it got, the user's X-Forwarded-For included."""
+
+    def as_istio_sets_it(boot: dict[str, Any]) -> None:
+        boots.connection_manager(boot)["use_remote_address"] = False
+
+    headers = {**SHOP, "host": "checkout.shop:8080", "x-forwarded-for": "203.0.113.7"}
+    for place, takes_over in (("sidecars", True), ("ingress-gateway", False)):
+        [one] = [it for it in built(MANIFESTS / "overlays" / place) if it["kind"] == "WasmPlugin"]
+        async with delivered(one, envoy, edit=as_istio_sets_it) as (_, running):
+            own = served(await ask(running.url, users(200), headers=headers))
+            told = served(await ask(running.url, users(200), headers={**headers, **brought}))
+            assert told == ({user: "canary" for user in own} if takes_over else own)
 
 
 # --- bad configurations --------------------------------------------------------------------------------------
@@ -366,19 +384,38 @@ async def test_what_a_plugin_that_dies_costs(
             assert {answer.status for answer in again.values()} == {503}, "it does not run"
 
 
+# --- a Struct ------------------------------------------------------------------------------------------------
+
+
 async def test_a_struct_is_read_like_the_text_that_istio_makes_of_it(envoy: str | None) -> None:
-    """Envoy hands a Struct in its own API to the filter as protobuf bytes: a map in any order, with doubles."""
-    config = {"rollouts": [{"name": "checkout", **half(12.5), "hashKey": [{"header": "x-user-id"}]}]}
+    """Envoy hands a Struct to the filter as protobuf bytes: a map in any order, every number a double."""
+    one, seen = plugin(config=half(12.5)), []
+    for as_struct in (True, False):
+        async with Istiod(as_struct=as_struct) as istiod:
+            await istiod.apply(one, module())
+            async with proxy(istiod, [one], envoy=envoy) as running:
+                seen.append(served(await everybody(running)))
+                assert await config_invalid(running) == 0
+                weight = {"rollout": "checkout", "rollout_version": "canary"}
+                assert (await running.metrics()).value("cohort_version_weight", **weight) == 12500
+                with pytest.raises(Refused):
+                    await istiod.apply(plugin(config=BAD), module())
+                assert any(BAD_LINE in line for line in running.filter_log())
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize(("weight", "refused"), [(12, False), (12.5, True)])
+async def test_a_fraction_in_a_struct_in_a_yaml_file_is_a_text_to_envoy(
+    envoy: str | None, weight: float, refused: bool
+) -> None:
+    """Envoy's own reading of YAML: why `envoy/filter.yaml` has its configuration as text."""
+    config = {"rollouts": [{"name": "checkout", **half(weight), "hashKey": [{"header": "x-user-id"}]}]}
 
     def as_struct(file: dict[str, Any]) -> None:
         struct = "type.googleapis.com/google.protobuf.Struct"
         boots.wasm(file)["configuration"] = {"@type": struct, "value": config}
 
-    direct = boots.answer_directly("x-cohort-checkout", ["canary"], "stable")
-    async with Envoy(envoy=envoy, edit_filter=as_struct, routes=direct) as running:
-        in_struct = served(await everybody(running))
-        weight = {"rollout": "checkout", "rollout_version": "canary"}
-        assert (await running.metrics()).value("cohort_version_weight", **weight) == 12500
-        assert await config_invalid(running) == 0
-    async with Envoy(envoy=envoy, config=config, routes=direct) as running:
-        assert served(await everybody(running)) == in_struct
+    async with Envoy(envoy=envoy, edit_filter=as_struct) as running:
+        assert await config_invalid(running) == refused
+        line = '$.rollouts[0].versions[1].weight: found a string "12.5"'
+        assert any(line in one for one in running.filter_log()) == refused

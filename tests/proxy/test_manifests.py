@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from cloudcoil.models.istio.extensions.v1alpha1 import WasmPlugin
 from cloudcoil.models.istio.networking.v1 import DestinationRule, VirtualService
 from cloudcoil.models.kubernetes.core.v1 import Service
 from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule
+from istiod import built
 from prometheus import tool
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -58,17 +58,6 @@ def kustomizations() -> list[Path]:
 
 def overlays() -> list[Any]:
     return [pytest.param(path, id=path.name) for path in sorted((MANIFESTS / "overlays").iterdir())]
-
-
-def built(overlay: Path) -> list[dict[str, Any]]:
-    """What `kubectl apply -k` would send."""
-    for name, argv in (("kustomize", ["build"]), ("kubectl", ["kustomize"])):
-        found = shutil.which(name)
-        if found:
-            done = subprocess.run([found, *argv, str(overlay)], capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr
-            return [one for one in yaml.safe_load_all(done.stdout) if one]
-    pytest.skip("neither kustomize nor kubectl is on PATH")
 
 
 def schemas() -> Path:
