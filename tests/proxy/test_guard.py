@@ -139,9 +139,7 @@ def hasty(to: dict[str, str], default: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 async def shared(launch: Launch) -> Envoy:
-    return await launch(
-        config=config(rollout()), concurrency=2, routes=hasty({"canary": "checkout-v2"}, "checkout-v1")
-    )
+    return await launch(config=config(rollout()), concurrency=2, routes=hasty({"canary": "checkout-v2"}, "checkout-v1"))
 
 
 @pytest.fixture
