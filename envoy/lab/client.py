@@ -217,6 +217,8 @@ class Load:
         self.moves: Counter[tuple[str, str]] = Counter()
         self.slowest = 0.0
         self.last: dict[str, str] = {}
+        #: Every answer, with the seconds since the start.
+        self.heard: list[tuple[float, Answer]] = []
         #: The newest answers, for whoever waits for a change to show.
         self.recent: deque[Answer] = deque(maxlen=500)
 
@@ -270,6 +272,7 @@ class Load:
         self.sent += 1
         answer = await self._asker.ask(user)
         self.answered += 1
+        self.heard.append((self.elapsed, answer))
         if answer.failed:
             self.failures.append((self.elapsed, answer))
         self.by_version[answer.version] += 1

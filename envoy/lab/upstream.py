@@ -37,6 +37,8 @@ class Behaviour:
     delay_ms: float = 0.0
     #: Share of requests whose connection is cut instead of an answer.
     reset_ratio: float = 0.0
+    #: Share of requests whose connection is cut after the headers and a part of the body.
+    cut_ratio: float = 0.0
     #: Whether the service says it is ready.
     ready: bool = True
     #: A URL that has to answer 200 for the service to be ready.
@@ -81,6 +83,7 @@ class Fate:
     status: int = 200
     delay: float = 0.0
     reset: bool = False
+    cut: bool = False
 
 
 class App:
@@ -91,7 +94,7 @@ class App:
         self.behaviour = Behaviour()
         self.draining = False
         self.counts = {"requests": 0, "in_flight": 0, "failed": 0, "reset": 0}
-        self._failures, self._delays, self._resets = Share(), Share(), Share()
+        self._failures, self._delays, self._resets, self._cuts = Share(), Share(), Share(), Share()
 
     def fate(self) -> Fate:
         now = self.behaviour
@@ -101,7 +104,8 @@ class App:
         late = now.delay_ms and self._delays.due(now.delay_ratio)
         self.counts["reset"] += reset
         self.counts["failed"] += failed
-        return Fate(now.failure_status if failed else 200, now.delay_ms / 1000 if late else 0.0, reset)
+        cut = self._cuts.due(now.cut_ratio)
+        return Fate(now.failure_status if failed else 200, now.delay_ms / 1000 if late else 0.0, reset, cut)
 
     async def ready(self) -> bool:
         if self.draining or not self.behaviour.ready:
@@ -167,6 +171,13 @@ def http1(app: App) -> web.Application:
         if app.behaviour.grpc_status is not None:
             headers |= {"content-type": "application/grpc", "grpc-status": str(app.behaviour.grpc_status)}
         body = app.body(request.method, request.raw_path, list(request.raw_headers))
+        if fate.cut:
+            part = web.StreamResponse(status=fate.status, headers={**headers, "content-length": str(len(body))})
+            await part.prepare(request)
+            await part.write(body[: len(body) // 2])
+            # What is written still goes out; an abort would take it back.
+            request.transport.close()
+            return part
         answer = web.Response(status=fate.status, body=body, headers=headers)
         if app.draining:
             answer.force_close()

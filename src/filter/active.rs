@@ -21,6 +21,8 @@ pub struct Active {
     pub invalid: bool,
     /// When a stream last began, in milliseconds since the Unix epoch.
     pub last_stream: Cell<Millis>,
+    /// When a newer configuration took this one's place.
+    pub replaced: Cell<Option<Millis>>,
 }
 
 /// What a worker remembers of one rollout.
@@ -37,8 +39,6 @@ pub struct Live {
     /// This worker's own totals of each version.
     pub own: Vec<Cell<Totals>>,
     pub watches: RefCell<Vec<Watched>>,
-    /// What the gauges were last set to.
-    pub published: RefCell<Vec<(u32, bool)>>,
     /// Whether it has been said that the proxy leaves our counters out.
     pub blind: Cell<bool>,
     /// Whether a newer configuration took this one's place: the gauges are that one's.
@@ -85,7 +85,6 @@ impl Live {
             turn: Cell::new(0),
             own: vec![Cell::default(); versions],
             watches: RefCell::new(vec![Watched::default(); if watched { versions } else { 0 }]),
-            published: RefCell::default(),
             blind: Cell::new(false),
             replaced: Cell::new(false),
         }
@@ -113,18 +112,14 @@ impl Live {
         }
     }
 
-    /// Sets the gauges to what is in force at `now`, if that is not what they say already.
+    /// Sets the gauges to what is in force at `now`. They are the proxy's: a worker that takes a new
+    /// configuration later than the others has set them to what was in force before.
     pub fn publish(&self, host: &impl Host, rollout: &Rollout, now: Millis) {
         if self.replaced.get() {
             return;
         }
-        let in_force = self.in_force(rollout, now);
-        let mut published = self.published.borrow_mut();
-        if *published != in_force {
-            for (version, (thousandths, held_out)) in in_force.iter().enumerate() {
-                self.gauges.set(host, version, *thousandths, *held_out);
-            }
-            *published = in_force;
+        for (version, (share, held_out)) in self.in_force(rollout, now).into_iter().enumerate() {
+            self.gauges.set(host, version, share, held_out);
         }
     }
 

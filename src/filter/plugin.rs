@@ -29,8 +29,7 @@ const POLLS: usize = 10_000;
 const IDLE_TICK: Millis = 1_000;
 
 thread_local! {
-    /// The newest configuration of each plugin in this worker. Old ones keep ticking until their last
-    /// stream has ended; this tells them that they are old.
+    /// The newest configuration of each plugin in this worker.
     static NEWEST: RefCell<BTreeMap<String, Rc<Active>>> = const { RefCell::new(BTreeMap::new()) };
 }
 
@@ -120,8 +119,7 @@ impl Plugin {
     pub fn on_call_response(&self, host: &impl Host, token: u32, status: Option<u16>) {
         let Some(poll) = self.polls.borrow_mut().remove(&token) else { return };
         let now = host.now() / 1_000_000;
-        let good = matches!(status, Some(200..=399));
-        warden::answered(host, &self.identity, &self.active, poll, good, now);
+        warden::answered(host, &self.identity, &self.active, poll, status, now);
     }
 
     /// A new stream under this configuration.
@@ -135,7 +133,7 @@ impl Plugin {
         NEWEST.with(|newest| {
             let mut newest = newest.borrow_mut();
             if let Some(before) = newest.get(&self.identity) {
-                warden::take_over(&active, before);
+                warden::take_over(host, &self.identity, &active, before, now);
             }
             newest.insert(self.identity.clone(), Rc::clone(&active));
         });
@@ -156,15 +154,13 @@ impl Plugin {
         NEWEST.with(|newest| newest.borrow().get(&self.identity).cloned())
     }
 
-    /// Whether a newer configuration took this one's place and no stream begins here any more.
+    /// Whether a newer configuration took this one's place and no stream begins here any more. The
+    /// proxy lets an old one tick until its last stream has ended; what is counted from then on may be
+    /// the newer one's.
     fn is_replaced(&self, now: Millis) -> bool {
-        let newest = NEWEST.with(|newest| {
-            newest
-                .borrow()
-                .get(&self.identity)
-                .is_none_or(|newest| Rc::ptr_eq(newest, &self.active))
-        });
-        !newest && now.saturating_sub(self.active.last_stream.get()) > LINGER
+        let last = self.active.last_stream.get();
+        let replaced = self.active.replaced.get();
+        replaced.is_some_and(|since| last <= since || now.saturating_sub(last) > LINGER)
     }
 
     fn alive_key(&self) -> String {

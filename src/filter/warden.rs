@@ -3,14 +3,18 @@
 //! The state machines are the engine's; their records lie in the proxy's shared data, so that all
 //! workers act as one: whoever sees a change first writes it, the others read it at their next tick.
 
+mod notice;
+
 use crate::bucket::VersionIndex;
 use crate::config::{Guard, Health, Millis, Rollout};
-use crate::engine::{Cause, Checkup, Event, Figures, Hold, Latch, Status, Totals};
+use crate::engine::{Checkup, Hold, Latch, Totals};
 
 use super::active::{Active, Live, Watched};
 use super::host::{Call, Shared};
 use super::series::{CodeClass, Count};
 use super::Host;
+
+use notice::Heard;
 
 /// How often a conditional write is tried again when another worker was first.
 const TRIES: usize = 4;
@@ -23,22 +27,28 @@ pub struct Poll {
     health: usize,
 }
 
-/// Brings what an earlier configuration saw of unchanged rollouts into `active`, which sets the gauges
-/// from now on.
-pub fn take_over(active: &Active, before: &Active) {
-    for live in &before.live {
-        live.replaced.set(true);
-    }
-    for (rollout, live) in active.plan.rollouts().iter().zip(&active.live) {
-        let earlier =
-            before.plan.rollout_named(&rollout.name).and_then(|position| before.rollout(position));
-        let Some((_, earlier)) = earlier.filter(|(r, _)| r.fingerprint == rollout.fingerprint)
-        else {
+/// Brings what an earlier configuration saw of unchanged rollouts into `active`, and ends what was
+/// remembered of the others, so that one which comes back some day begins anew.
+pub fn take_over(host: &impl Host, identity: &str, active: &Active, before: &Active, now: Millis) {
+    before.replaced.set(Some(now));
+    for (rollout, earlier) in before.plan.rollouts().iter().zip(&before.live) {
+        earlier.replaced.set(true);
+        let later =
+            active.plan.rollout_named(&rollout.name).and_then(|position| active.rollout(position));
+        if let Some((_, live)) = later.filter(|(l, _)| l.fingerprint == rollout.fingerprint) {
+            live.watches.borrow_mut().clone_from(&earlier.watches.borrow());
+            for (own, earlier) in live.own.iter().zip(&earlier.own) {
+                own.set(earlier.get());
+            }
+            live.blind.set(earlier.blind.get());
             continue;
-        };
-        live.watches.borrow_mut().clone_from(&earlier.watches.borrow());
-        for (own, earlier) in live.own.iter().zip(&earlier.own) {
-            own.set(earlier.get());
+        }
+        for (version, known) in rollout.versions.iter().enumerate() {
+            Desk { host, identity, rollout, live: earlier, version, now }.end();
+            let stays = later.is_some_and(|(l, _)| l.versions.iter().any(|v| v.name == known.name));
+            if !stays {
+                earlier.gauges.set(host, version, 0, false);
+            }
         }
     }
 }
@@ -51,11 +61,8 @@ pub fn start(host: &impl Host, identity: &str, active: &Active, now: Millis) {
         let watched = live.watches.borrow().len();
         for version in 0..watched {
             let desk = Desk { host, identity, rollout, live, version, now };
-            if rollout.guard.is_some() && version != rollout.stable {
-                let latch = desk.read(Latch::from_bytes, &desk.latch_key());
-                if latch.shared {
-                    desk.keep(|watched| watched.latch = latch.value.unwrap_or_default());
-                }
+            if let Some(guard) = rollout.guard.as_ref().filter(|_| version != rollout.stable) {
+                desk.begin(guard);
             }
             if let Some(health) = rollout.health.iter().find(|health| health.version == version) {
                 let checkup = desk.read(Checkup::from_bytes, &desk.checkup_key(health));
@@ -72,8 +79,7 @@ pub fn start(host: &impl Host, identity: &str, active: &Active, now: Millis) {
 pub fn tick(host: &impl Host, identity: &str, active: &Active, now: Millis) -> Vec<(u32, Poll)> {
     let mut polls = Vec::new();
     for (position, (rollout, live)) in active.plan.rollouts().iter().zip(&active.live).enumerate() {
-        if live.watches.borrow().is_empty() {
-            live.settle(host, rollout, now);
+        if live.watches.borrow().is_empty() && rollout.ramp.is_none() {
             continue;
         }
         if let Some(guard) = &rollout.guard {
@@ -93,7 +99,7 @@ pub fn tick(host: &impl Host, identity: &str, active: &Active, now: Millis) -> V
                 };
                 match host.call(call) {
                     Some(token) => polls.push((token, Poll { rollout: position, health: index })),
-                    None => desk.answered(health, false),
+                    None => desk.answered(health, Heard::Unsendable),
                 }
             }
         }
@@ -102,18 +108,19 @@ pub fn tick(host: &impl Host, identity: &str, active: &Active, now: Millis) -> V
     polls
 }
 
-/// Takes the answer to a health check.
+/// Takes the answer to a health check: its HTTP status, or `None` where none came in time.
 pub fn answered(
     host: &impl Host,
     identity: &str,
     active: &Active,
     poll: Poll,
-    good: bool,
+    status: Option<u16>,
     now: Millis,
 ) {
     let Some((rollout, live)) = active.rollout(poll.rollout) else { return };
     let Some(health) = rollout.health.get(poll.health) else { return };
-    Desk { host, identity, rollout, live, version: health.version, now }.answered(health, good);
+    let heard = status.map_or(Heard::Nothing, Heard::Status);
+    Desk { host, identity, rollout, live, version: health.version, now }.answered(health, heard);
     live.settle(host, rollout, now);
 }
 
@@ -123,6 +130,13 @@ struct Record<T> {
     ticket: Option<u32>,
     /// Whether there is shared data at all.
     shared: bool,
+}
+
+impl<T> Record<T> {
+    /// Whether the record is one that was ended ([`Desk::end`]).
+    fn is_ended(&self) -> bool {
+        self.value.is_none() && self.ticket.is_some()
+    }
 }
 
 /// One version under watch, at one moment.
@@ -136,21 +150,44 @@ struct Desk<'a, H> {
 }
 
 impl<H: Host> Desk<'_, H> {
-    fn guard(&self, guard: &Guard) {
-        let totals = [self.version, self.rollout.stable].map(|version| self.totals(version));
-        let [version, stable] = totals;
-        self.keep(|watched| watched.watch.observe(guard.window, self.now, version, stable));
+    /// Reads the latch as it stands, where one that was ended begins anew, and begins to count.
+    fn begin(&self, guard: &Guard) {
         let key = self.latch_key();
         let record = self.read(Latch::from_bytes, &key);
-        // A proxy without shared data leaves each worker to itself.
+        if record.is_ended() {
+            // Should somebody else have been first, the next tick reads what they wrote.
+            self.host.set_shared(&key, &Latch::default().to_bytes(), record.ticket);
+        }
+        if record.shared {
+            self.keep(|watched| watched.latch = record.value.unwrap_or_default());
+        }
+        self.observe(guard);
+    }
+
+    /// Ends the latch of a rollout that is no longer in force as it was.
+    fn end(&self) {
+        let key = self.latch_key();
+        let record = self.read(Latch::from_bytes, &key);
+        if record.value.is_some() {
+            self.host.set_shared(&key, &[], record.ticket);
+        }
+    }
+
+    fn guard(&self, guard: &Guard) {
+        self.observe(guard);
+        let key = self.latch_key();
+        let record = self.read(Latch::from_bytes, &key);
+        // A proxy without shared data leaves each worker to itself, and so does a record that other
+        // workers have ended already, whose newer configuration is about to come here too.
+        let alone = !record.shared || record.is_ended();
         let own = self.watched(|watched| watched.latch);
-        let latch = if record.shared { record.value.unwrap_or_default() } else { own };
+        let latch = if alone { own } else { record.value.unwrap_or_default() };
         let figures = self.watched(|watched| watched.watch.figures(latch.counts_from()));
         let Some((next, event)) = latch.step(guard, self.now, &figures) else {
             self.keep(|watched| watched.latch = latch);
             return;
         };
-        let won = !record.shared || self.host.set_shared(&key, &next.to_bytes(), record.ticket);
+        let won = alone || self.host.set_shared(&key, &next.to_bytes(), record.ticket);
         if won {
             self.keep(|watched| watched.latch = next);
             self.announce(guard, event, &figures);
@@ -159,6 +196,12 @@ impl<H: Host> Desk<'_, H> {
             let theirs = self.read(Latch::from_bytes, &key).value.unwrap_or(latch);
             self.keep(|watched| watched.latch = theirs);
         }
+    }
+
+    fn observe(&self, guard: &Guard) {
+        let [version, stable] =
+            [self.version, self.rollout.stable].map(|version| self.totals(version));
+        self.keep(|watched| watched.watch.observe(guard.window, self.now, version, stable));
     }
 
     /// Whether this worker is the one to send the poll that is due.
@@ -179,18 +222,18 @@ impl<H: Host> Desk<'_, H> {
         won
     }
 
-    fn answered(&self, health: &Health, good: bool) {
+    fn answered(&self, health: &Health, heard: Heard) {
         let key = self.checkup_key(health);
         for _ in 0..TRIES {
             let record = self.read(Checkup::from_bytes, &key);
             let checkup = record.value.unwrap_or_else(|| self.watched(|watched| watched.checkup));
-            let (next, changed) = checkup.answered(health, good);
+            let (next, changed) = checkup.answered(health, heard.is_good());
             if record.shared && !self.host.set_shared(&key, &next.to_bytes(), record.ticket) {
                 continue;
             }
             self.keep(|watched| watched.checkup = next);
             if changed {
-                self.announce_health(health, checkup.status, next.status);
+                self.announce_health(health, checkup, next.status, heard);
             }
             return;
         }
@@ -208,82 +251,30 @@ impl<H: Host> Desk<'_, H> {
         };
         let own = self.live.own.get(version).map(std::cell::Cell::get).unwrap_or_default();
         // This worker alone has counted more than the proxy knows of: the proxy keeps no such counter.
-        if totals.answers >= own.answers && totals.failures >= own.failures {
+        let missing: Vec<&str> = [
+            (totals.answers < own.answers, "cohort_responses_total"),
+            (totals.failures < own.failures, "cohort_failures_total"),
+            (totals.slow < own.slow, "cohort_slow_responses_total"),
+        ]
+        .into_iter()
+        .filter_map(|(missing, name)| missing.then_some(name))
+        .collect();
+        if missing.is_empty() {
             return totals;
         }
         if !self.live.blind.replace(true) {
             log::warn!(
-                "rollout {}: the proxy does not keep cohort_responses_total and cohort_failures_total \
-                 (its stats matcher leaves them out), so each worker's guard sees only its own requests",
-                self.rollout.name
+                "rollout {}: the proxy does not keep {} (its stats matcher leaves them out), so each \
+                 worker's guard sees only its own requests and needs minRequests of its own",
+                self.rollout.name,
+                missing.join(" and ")
             );
         }
         own
     }
 
-    fn announce(&self, guard: &Guard, event: Event, figures: &Figures) {
-        let (rollout, version) = (&self.rollout.name, self.version_name());
-        let Figures { version: ours, stable, over } = figures;
-        match event {
-            Event::Tripped(cause) => {
-                self.live.gauges.tripped(self.host, self.version, cause);
-                let bad = match cause {
-                    Cause::Latency => format!(
-                        "{} were slower than {} ms",
-                        ours.slow,
-                        guard.latency.map_or(0, |l| l.slower_than)
-                    ),
-                    Cause::Failures | Cause::Health => format!("{} failed", ours.failures),
-                };
-                let then = match guard.retry_after {
-                    Some(retry) => format!("it is tried again in {} s", retry / 1000),
-                    None => "it stays out until the rollout's configuration changes".to_owned(),
-                };
-                log::warn!(
-                    "rollout {rollout}: version {version} is held out of traffic ({}): of {} answers in {:.1} s {bad}; \
-                     stable: {} of {} failed; its users get {}; {then}",
-                    cause.as_str(),
-                    ours.answers,
-                    *over as f64 / 1000.0,
-                    stable.failures,
-                    stable.answers,
-                    self.fallback_name(),
-                );
-            }
-            Event::Probing => log::warn!(
-                "rollout {rollout}: version {version} is tried again with a tenth of its users"
-            ),
-            Event::Returned => log::warn!(
-                "rollout {rollout}: version {version} is back in traffic: of {} answers {} failed",
-                ours.answers,
-                ours.failures
-            ),
-        }
-    }
-
-    fn announce_health(&self, health: &Health, before: Status, after: Status) {
-        let (rollout, version) = (&self.rollout.name, self.version_name());
-        let Health { cluster, path, .. } = health;
-        if after == Status::Unhealthy {
-            self.live.gauges.tripped(self.host, self.version, Cause::Health);
-            log::warn!(
-                "rollout {rollout}: version {version} is held out of traffic (health): cluster {cluster} is \
-                 unhealthy at {path}; its users get {}",
-                self.fallback_name()
-            );
-        } else if before == Status::Unhealthy {
-            log::warn!("rollout {rollout}: version {version} is back in traffic: cluster {cluster} is healthy");
-        }
-    }
-
     fn version_name(&self) -> &str {
         self.rollout.versions.get(self.version).map_or("", |version| &version.name)
-    }
-
-    fn fallback_name(&self) -> &str {
-        let fallback =
-            self.rollout.guard.as_ref().map_or(self.rollout.stable, |guard| guard.fallback);
-        self.rollout.versions.get(fallback).map_or("", |version| &version.name)
     }
 
     /// A changed rollout begins anew; an unchanged one remembers.

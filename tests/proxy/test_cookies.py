@@ -363,9 +363,7 @@ async def test_a_pin_that_means_nothing_is_ignored_counted_and_replaced(direct: 
     )
 
 
-def signed(
-    version: str, user: str, *, rollout: str = "checkout", generation: str = "", secret: bytes = SECRET
-) -> str:
+def signed(version: str, user: str, *, rollout: str = "checkout", generation: str = "", secret: bytes = SECRET) -> str:
     """A pin, computed without Cohort's code: each part goes into the HMAC behind its length."""
     parts = (part.encode() for part in (rollout, version, generation, user))
     message = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
@@ -420,9 +418,7 @@ async def test_neither_an_edited_pin_nor_somebody_elses_is_worth_anything(direct
     over = Browser(direct.address, STABLE, {"cohort-checkout": (signed("canary", STABLE, generation="g0"), 1e99)})
     assert await over.decided() == ("stable", "HASH", ["cohort-checkout"])
     # And the real one holds for whom it was made.
-    browser = Browser(
-        direct.address, STABLE, {"cohort-checkout": (signed("canary", STABLE, generation="g1"), 1e99)}
-    )
+    browser = Browser(direct.address, STABLE, {"cohort-checkout": (signed("canary", STABLE, generation="g1"), 1e99)})
     assert await browser.decided() == ("canary", "PINNED", [])
     assert (await direct.metrics()).sum("cohort_ignored_total", **labels) == before + len(forged)
 

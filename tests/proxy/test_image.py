@@ -125,9 +125,7 @@ def test_another_module_gives_another_digest(image: Path, tmp_path: Path) -> Non
     other = tmp_path / "other.wasm"
     other.write_bytes(module().read_bytes() + b"\0\1\0")
     script = REPOSITORY / "scripts" / "image.py"
-    subprocess.run(
-        [sys.executable, str(script), "--module", str(other), "--out", str(tmp_path / "out")], check=True
-    )
+    subprocess.run([sys.executable, str(script), "--module", str(other), "--out", str(tmp_path / "out")], check=True)
     for form in ("compat", "artifact"):
         assert Layout(tmp_path / "out" / form).descriptor != Layout(image / form).descriptor
 

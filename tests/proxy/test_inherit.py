@@ -279,9 +279,7 @@ def members(count: int) -> str:
     ],
     ids=["63 members", "64 members", "8,192 bytes", "8,193 bytes"],
 )
-async def test_ours_is_left_out_where_it_would_pass_the_limits_and_theirs_stay(
-    chain: Chain, theirs: str, fits: bool
-):
+async def test_ours_is_left_out_where_it_would_pass_the_limits_and_theirs_stay(chain: Chain, theirs: str, fits: bool):
     await chain.get(("x-canary", "stable"), ("baggage", theirs))
     assert chain.came("baggage") == [f"{theirs},cohort-checkout=stable" if fits else theirs]
 

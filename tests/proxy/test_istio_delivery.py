@@ -274,9 +274,7 @@ async def trip(running: Envoy) -> None:
     await until(failed, "no worker sends users to the canary", holds=lambda count: not count, timeout=2)
 
 
-async def test_a_neighbour_that_writes_shared_data_does_not_get_in_the_way(
-    envoy: str | None, tmp_path: Path
-) -> None:
+async def test_a_neighbour_that_writes_shared_data_does_not_get_in_the_way(envoy: str | None, tmp_path: Path) -> None:
     keys = [b"", b"alive", b"cohort", b"checkout", b"guard", b"health", b"config", b"version", b"state", b"lock"]
     beside = assemble(neighbour(keys), tmp_path / "neighbour.wasm")
     one = plugin(config=half(50, guard=GUARD))
@@ -316,9 +314,7 @@ def another_module(tmp_path: Path) -> Path:
     return path
 
 
-async def test_an_upgrade_of_the_plugin_loses_no_request_and_moves_nobody(
-    envoy: str | None, tmp_path: Path
-) -> None:
+async def test_an_upgrade_of_the_plugin_loses_no_request_and_moves_nobody(envoy: str | None, tmp_path: Path) -> None:
     one = plugin(config=half(50))
     answered = boots.answer_directly("x-cohort-checkout", ["canary"], "stable")
     async with delivered(one, envoy, routes=answered) as (istiod, running):

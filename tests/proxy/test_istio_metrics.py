@@ -115,9 +115,7 @@ async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
 def flagger_query(name: str, variables: dict[str, str]) -> str:
     """A MetricTemplate's query as Flagger renders it."""
     path = MANIFESTS / "controllers" / "flagger" / "metric-templates.yaml"
-    [query] = [
-        one["spec"]["query"] for one in yaml.safe_load_all(path.read_text()) if one["metadata"]["name"] == name
-    ]
+    [query] = [one["spec"]["query"] for one in yaml.safe_load_all(path.read_text()) if one["metadata"]["name"] == name]
 
     def value(found: re.Match[str]) -> str:
         name = found.group(1)
@@ -156,9 +154,7 @@ def argo_verdict(name: str, result: list[float]) -> str:
 
 async def test_labels_come_with_and_without_tag_rules_on_the_proxy(stage: Stage) -> None:
     found = await stage.prometheus.query("cohort_responses_total > 0")
-    by_labels = {
-        (labels["rollout"], labels["rollout_version"], labels["code_class"]): value for labels, value in found
-    }
+    by_labels = {(labels["rollout"], labels["rollout_version"], labels["code_class"]): value for labels, value in found}
     # The first user, who was not overridden, is one of the two.
     first = [key for key, value in by_labels.items() if value % 100]
     assert len(first) == 1
@@ -204,9 +200,7 @@ async def test_ignored_things_have_their_label(stage: Stage) -> None:
         ("cohort-p99", "p99", 0.0, 500.0),
     ],
 )
-async def test_a_query_sees_what_the_canary_did(
-    stage: Stage, flagger: str, argo: str, low: float, high: float
-) -> None:
+async def test_a_query_sees_what_the_canary_did(stage: Stage, flagger: str, argo: str, low: float, high: float) -> None:
     for query in (flagger_query(flagger, VARIABLES), argo_query(argo, VARIABLES)):
         [value] = await stage.prometheus.values(query)
         assert low < value < high
@@ -241,9 +235,7 @@ async def test_a_version_that_a_proxy_took_out_fails_the_analysis(stage: Stage) 
     flagger, argo = flagger_query("cohort-held-out", VARIABLES), argo_query("held-out", VARIABLES)
     guard = {"minRequests": 20, "maxFailureRatio": 0.1, "window": "10s"}
     await stage.envoy.configure({"rollouts": [{**CONFIG["rollouts"][0], "guard": guard}]})
-    await until(
-        lambda: stage.prometheus.values(argo), "not held out", holds=lambda s: s == [0], timeout=15, every=0.2
-    )
+    await until(lambda: stage.prometheus.values(argo), "not held out", holds=lambda s: s == [0], timeout=15, every=0.2)
     assert argo_verdict("held-out", [0]) == "Successful"
 
     async def ask_and_look() -> list[float]:

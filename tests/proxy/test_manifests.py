@@ -328,9 +328,7 @@ def test_every_manifest_belongs_to_a_building_block() -> None:
             assert target.exists(), f"{folder}: {entry}"
             named.add(target)
     loose = {
-        path
-        for path in MANIFESTS.rglob("*.yaml")
-        if path.name != "kustomization.yaml" and path.parent.name != "mesh"
+        path for path in MANIFESTS.rglob("*.yaml") if path.name != "kustomization.yaml" and path.parent.name != "mesh"
     }
     assert loose <= named
 

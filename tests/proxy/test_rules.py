@@ -153,9 +153,7 @@ CONDITIONS: list[tuple[dict[str, Any], list[dict], list[dict]]] = [
 @pytest.mark.parametrize(
     ("condition", "holds", "fails"), CONDITIONS, ids=lambda v: str(v) if isinstance(v, dict) else ""
 )
-async def test_a_condition_looks_at_its_part_of_the_request(
-    direct: Envoy, condition: dict, holds: list, fails: list
-):
+async def test_a_condition_looks_at_its_part_of_the_request(direct: Envoy, condition: dict, holds: list, fails: list):
     await direct.configure(when(condition))
     for request in holds:
         assert decision(await get(direct.address, **request)) == RULED, request

@@ -1,0 +1,107 @@
+"""A canary that starts to fail leaves traffic by itself, and comes back by itself once it is repaired."""
+
+from __future__ import annotations
+
+import re
+
+from .. import arithmetic, wire
+from ..stage import Scenario, Setup, Stage
+from ..until import until
+
+WEIGHT, RATE, FAILURES = 10, 200, 0.5
+
+CONFIG = {
+    "rollouts": [
+        {
+            "name": "checkout",
+            "versions": [{"name": "stable"}, {"name": "canary", "weight": WEIGHT}],
+            "hashKey": [{"header": "x-user-id"}],
+            "overrides": {"header": "x-canary", "values": {"always": "canary"}},
+            "guard": {"window": "8s", "minRequests": 50, "maxFailureRatio": 0.05, "retryAfter": "12s"},
+            "output": {"responseHeader": "x-cohort-checkout", "reasonHeader": "x-cohort-reason"},
+        }
+    ]
+}
+
+STORY = f"""
+{RATE} requests a second go on all the while, {WEIGHT} percent of the users to the canary. Then the canary starts to
+answer {FAILURES:.0%} errors. There is no controller: the filter in the proxy counts, and acts.
+"""
+
+
+async def play(stage: Stage) -> None:
+    load, proxy, canary = stage.load, stage.proxy, stage.services["checkout-v2"]
+
+    def said(what: str) -> list[str]:
+        return [line for line in proxy.filter_log() if "[warning]" in line and what in line]
+
+    def tell(line: str) -> None:
+        stage.say(f"Envoy's log: {line[line.index('rollout checkout') :]}")
+
+    stage.step(f"canary at {WEIGHT} %")
+    await stage.everybody()
+
+    stage.step(f"the canary starts to answer {FAILURES:.0%} errors")
+    await canary.behave(failure_ratio=FAILURES)
+    began = load.elapsed
+    await until(lambda: said("held out of traffic"), "the trip", timeout=30)
+    tripped = load.elapsed
+    tell(said("held out of traffic")[0])
+    # What is quiet for two seconds is over.
+    await until(lambda: load.elapsed - max(tripped, load.failures[-1][0]) > 2, "two seconds without an error")
+    over = load.failures[-1][0] - began
+    met = {answer.user for _, answer in load.failures}
+    stage.figure("first error to last error", f"{load.failures[-1][0] - load.failures[0][0]:.1f} s")
+    stage.figure("users who met an error", f"{len(met)} of {stage.setup.load_users:,}, in {load.failed} requests")
+    stage.expect(f"out of traffic on every worker {over:.1f} s after it started to fail", over < 10)
+
+    stage.step("who is served by what, while the canary is still broken")
+    this = await stage.everybody(expected={})
+    stage.expect(f"users served by the canary: {len(this.users_of('canary'))}", not this.users_of("canary"))
+    stage.expect(f"errors: {this.failed}", this.failed == 0)
+    theirs = [user for user in stage.users if arithmetic.version(stage.rollout, user) == "canary"]
+    reasons = {this.answers[user].reason for user in theirs}
+    stage.expect(f"the canary's {len(theirs)} users have it as {', '.join(map(str, reasons))}", reasons == {"FALLBACK"})
+    reply = await wire.get(proxy.address, headers=[("x-user-id", "u"), ("x-canary", "always")])
+    reached = reply.one("x-cohort-checkout")
+    stage.expect(f"x-canary: always still reaches {reached}, to see what broke", reached == "canary")
+
+    stage.step("the canary is repaired; after retryAfter a tenth of its users try it")
+    await canary.behave(failure_ratio=0.0)
+    falls = len(said("held out of traffic"))
+    probes = len(said("is tried again"))
+    repaired = load.elapsed
+    await until(lambda: len(said("is tried again")) > probes, "a probe of the repaired canary", timeout=20)
+    tell(said("is tried again")[-1])
+    await until(lambda: said("is back in traffic"), "the return", timeout=30)
+    tell(said("is back in traffic")[0])
+    probing = {answer.user for when, answer in load.heard if when > repaired and answer.version == "canary"}
+    tenth = {user for user in probing if arithmetic.bucket("checkout", user) % 10 == 0}
+    stage.expect(f"of the load's users {len(probing)} tried it, the same tenth throughout", probing == tenth)
+    again = len(said("held out of traffic")) - falls
+    stage.expect(f"falls after the repair: {again}", again == 0)
+    stage.figure("repaired to back in traffic", f"{load.elapsed - repaired:.1f} s")
+    back = {"version": "canary", "reason": "HASH"}
+
+    def returned() -> bool:
+        newest = [answer for answer in list(load.recent)[-100:] if answer.version == back["version"]]
+        return len({answer.user for answer in newest}) > 3
+
+    await until(returned, "the canary's users back with it")
+    await stage.everybody()
+    answered = re.search(r"of (\d+) answers (\d+) failed", said("is back in traffic")[0])
+    stage.expect("it came back on the strength of answers", answered and int(answered[1]) > 0)
+
+
+SCENARIO = Scenario(
+    "guard",
+    "a canary fails, leaves traffic by itself, and comes back",
+    Setup(
+        config=CONFIG,
+        load_rate=RATE,
+        load_users=2000,
+        may_fail=frozenset({"canary"}),
+    ),
+    play,
+    STORY,
+)

@@ -1,0 +1,139 @@
+"""A ramp by the clock: every proxy arrives at the same weights, with nobody talking to it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from conftest import Launch, config, rollout
+from lab import arithmetic
+from lab.client import Answer, Load, User, users
+from lab.envoy import Envoy, Metrics
+from lab.service import Service
+from lab.until import until
+
+#: Seconds after the start, and the canary's weight from then on.
+STEPS = ((0.0, 10.0), (1.5, 40.0), (3.0, 75.5))
+_salts = itertools.count()
+
+
+def ramped(start: float, before: float = 2, steps: Any = STEPS, **more: Any) -> dict[str, Any]:
+    """A rollout whose ramp starts at a Unix time, to the millisecond."""
+    instant = datetime.fromtimestamp(start, timezone.utc).isoformat(timespec="milliseconds")
+    listed = [{"after": f"{after * 1000:.0f}ms", "weights": {"canary": weight}} for after, weight in steps]
+    salt = f"ramp-{next(_salts)}"
+    return rollout(before, salt=salt, ramp={"start": instant.replace("+00:00", "Z"), "steps": listed}, **more)
+
+
+def whole(seconds: float) -> float:
+    """A time to the millisecond, as the configuration can say it."""
+    return round(seconds, 3)
+
+
+def weight_at(one: dict[str, Any], start: float, now: float, before: float = 2, steps: Any = STEPS) -> float:
+    return next((weight for after, weight in reversed(steps) if now >= start + after), before)
+
+
+def version_at(one: dict[str, Any], user: str, weight: float) -> str:
+    place = arithmetic.bucket(one["salt"], user)
+    return arithmetic.owner([("stable", None), ("canary", weight)], place)
+
+
+def gauge(metrics: Metrics) -> dict[str, float]:
+    return metrics.by("rollout_version", "cohort_version_weight", rollout="checkout")
+
+
+@pytest.fixture(scope="module")
+async def two(launch: Launch) -> tuple[Envoy, Envoy]:
+    first, second = await asyncio.gather(*(launch(config=config(rollout()), concurrency=2) for _ in range(2)))
+    return first, second
+
+
+async def test_two_proxies_agree_with_the_clock_at_every_instant(two: tuple[Envoy, Envoy]):
+    start = whole(time.time() + 2.0)
+    one = ramped(start)
+    await asyncio.gather(*(proxy.configure(config(one)) for proxy in two))
+    assert time.time() < start, "the machine is too slow for this test"
+    seen: set[float] = set()
+    agreed = 0
+    async with User.session(16) as http:
+        askers = [User(http, proxy.url) for proxy in two]
+        for number in itertools.count():
+            user = f"user-{number}"
+            sent = time.time()
+            answers = await asyncio.gather(*(asker.ask(user) for asker in askers))
+            done = time.time()
+            weights = {weight_at(one, start, at) for at in (sent, done)}
+            # Only a request that was on its way at the very edge of a step may have either.
+            possible = {version_at(one, user, weight) for weight in weights}
+            assert {answer.version for answer in answers} <= possible, (user, sent - start, weights)
+            if len(weights) == 1:
+                seen |= weights
+                agreed += answers[0].version == answers[1].version
+            if done > start + STEPS[-1][0] + 0.5:
+                break
+    assert seen == {2, 10.0, 40.0, 75.5}, "before the start, and every step"
+    print(f"{agreed} users asked of both proxies, each where the clock says")
+    assert agreed > 100
+
+
+async def test_the_gauge_follows_the_clock(two: tuple[Envoy, Envoy]):
+    proxy, _ = two
+    start = whole(time.time() + 1.0)
+    await proxy.configure(config(ramped(start)))
+    for after, weight in ((-1.0, 2.0), *STEPS):
+        wanted = {"stable": 100_000 - weight * 1000, "canary": weight * 1000}
+        await proxy.metrics_when(lambda m, wanted=wanted: gauge(m) == wanted, f"the gauges at {weight} percent")
+        late = time.time() - (start + after)
+        assert late < 1.5 or after < 0, f"{late:.2f} s late"
+
+
+async def test_pause_and_rollback_are_edits(two: tuple[Envoy, Envoy]):
+    proxy, _ = two
+    start = whole(time.time() - 1000)
+    one = ramped(start)
+    await proxy.configure(config(one))
+    await proxy.metrics_when(lambda m: gauge(m)["canary"] == 75_500, "a ramp that began long ago")
+    paused = {key: value for key, value in one.items() if key != "ramp"}
+    paused["versions"] = [{"name": "stable"}, {"name": "canary", "weight": 40}]
+    await proxy.configure(config(paused))
+    await proxy.metrics_when(lambda m: gauge(m)["canary"] == 40_000, "paused")
+    paused["versions"] = [{"name": "stable"}, {"name": "canary", "weight": 0}]
+    await proxy.configure(config(paused))
+    await proxy.metrics_when(lambda m: gauge(m)["canary"] == 0, "rolled back")
+
+
+async def test_a_trip_ends_the_ramp(two: tuple[Envoy, Envoy], v2: Service):
+    proxy, _ = two
+    # The canary falls in the first step and comes back when the last one has been reached by the clock.
+    steps = ((0.0, 20.0), (2.5, 100.0))
+    guard = {"minRequests": 10, "maxFailureRatio": 0.2, "window": "1s", "retryAfter": "2s"}
+    start = whole(time.time() + 0.5)
+    one = ramped(start, before=0, steps=steps, guard=guard)
+    mark = len(proxy.filter_log())
+
+    def said(what: str) -> list[str]:
+        return [line for line in proxy.filter_log()[mark:] if what in line]
+
+    await v2.behave(failure_ratio=1.0)
+    try:
+        await proxy.configure(config(one))
+        async with Load(proxy.url, users(1000), rate=150) as load:
+            await until(lambda: said("held out of traffic"), "the fall")
+            assert time.time() < start + 2.5, "the machine is too slow for this test"
+            await v2.behave(failure_ratio=0.0)
+            await until(lambda: said("back in traffic"), "the return", timeout=20)
+            assert time.time() > start + 2.5
+            await proxy.metrics_when(lambda m: gauge(m)["canary"] == 20_000, "the step in which it fell")
+            began = load.elapsed
+            await until(lambda: load.elapsed > began + 2, "two seconds of traffic")
+            after: list[Answer] = [a for when, a in load.heard if when - a.seconds > began]
+    finally:
+        await v2.behave(failure_ratio=0.0)
+    assert all(a.version == version_at(one, a.user, 20.0) for a in after)
+    assert {a.version for a in after} == {"stable", "canary"}
+    assert not [a for a in after if a.failed]
