@@ -1,0 +1,99 @@
+"""Every configuration on docs/deciding.md loads into a real Envoy, and every row of its tables is what
+Envoy does."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from conftest import Launch, config
+from lab.bootstrap import connection_manager
+from lab.envoy import REPOSITORY, Envoy
+from lab.wire import get
+
+
+@dataclass
+class Row:
+    """A request in words, and the version and reason that it gets."""
+
+    path: str
+    headers: list[tuple[str, str]]
+    version: str
+    reason: str
+
+
+@dataclass
+class Example:
+    """A configuration with the requests that the page tells of it."""
+
+    config: dict[str, Any]
+    rows: list[Row] = field(default_factory=list)
+
+
+def row(line: str) -> Row:
+    request, version, reason = (cell.strip() for cell in line.strip("|").split("|"))
+    first, *others = re.findall("`([^`]+)`", request)
+    method, path = first.split(" ")
+    assert method == "GET"
+    headers = []
+    for part in others:
+        if part.startswith("from "):
+            headers.append(("x-forwarded-for", part.removeprefix("from ")))
+        else:
+            name, _, value = part.partition(": ")
+            headers.append((name, value))
+    return Row(path, headers, version, reason)
+
+
+def examples() -> dict[str, Example]:
+    """The examples of the page by the heading that they stand under."""
+    found: dict[str, Example] = {}
+    heading = text = None
+    for line in (REPOSITORY / "docs" / "deciding.md").read_text().splitlines():
+        if line == "```json":
+            text = ""
+        elif line == "```" and text is not None:
+            found[heading] = Example(json.loads(text))
+            text = None
+        elif text is not None:
+            text += line
+        elif line.startswith("## "):
+            heading = line.removeprefix("## ")
+        elif line.startswith("| `"):
+            found[heading].rows.append(row(line))
+    return found
+
+
+EXAMPLES = examples()
+
+
+@pytest.fixture(scope="module")
+async def edge(launch: Launch) -> Envoy:
+    def behind_a_proxy(boot: dict[str, Any]) -> None:
+        connection_manager(boot)["xff_num_trusted_hops"] = 1
+
+    return await launch(config=config(), edit=behind_a_proxy)
+
+
+def test_the_page_has_an_example_for_each_step():
+    steps = {row.reason for example in EXAMPLES.values() for row in example.rows}
+    assert steps == {"DISABLED", "OVERRIDE", "INHERITED", "RULE", "PINNED", "HASH", "DEFAULT"}
+    assert sum(len(example.rows) for example in EXAMPLES.values()) >= 30
+
+
+@pytest.mark.parametrize("heading", EXAMPLES)
+async def test_an_example_does_what_the_page_says(edge: Envoy, heading: str):
+    example = EXAMPLES[heading]
+    await edge.configure(example.config)
+    for one in example.config["rollouts"]:
+        # The page leaves out what only tells a test about a decision.
+        one.setdefault("output", {}).update(responseHeader="x-version", reasonHeader="x-reason")
+    await edge.configure(example.config)
+    for row in example.rows:
+        reply = await get(edge.address, row.path, row.headers)
+        assert (reply.one("x-version"), reply.one("x-reason")) == (row.version, row.reason), row
+        service = "checkout-v2" if row.version == "canary" else "checkout-v1"
+        assert reply.told["service"] == service, row

@@ -1,0 +1,623 @@
+"""The full example of the documentation: every line of it has an effect that a real Envoy shows.
+
+`LINES` has an entry for each value in `tests/cases/full.json`: what is looked at, what is seen with the
+example as it is, and another value with which something else is seen. A test holds that no line is left
+out.
+
+The ramp of the example has long arrived when this runs. Lines that the ramp would hide are looked at with
+its start far ahead, where the weights of `versions` hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import copy
+import hashlib
+import hmac
+import itertools
+import json
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from aiohttp import web
+from conftest import Launch
+from lab import arithmetic, bootstrap
+from lab.client import ask, users
+from lab.envoy import REPOSITORY, Envoy
+from lab.service import Service
+from lab.until import TooLate, until
+from lab.wire import Reply, get
+
+EXAMPLE = json.loads((REPOSITORY / "tests" / "cases" / "full.json").read_text())
+COMMAND = REPOSITORY / "target" / "release" / "cohort"
+Document = dict[str, Any]
+
+
+# --- users by their place ----------------------------------------------------------------------------
+
+
+def user(low: int, high: int) -> str:
+    """One whose bucket is from `low` to below `high` thousandths of a percent."""
+    return next(u for u in users(5000) if low <= arithmetic.bucket("checkout", u) < high)
+
+
+def address(low: int, high: int) -> str:
+    """A client, outside 10.0.0.0/8, whose address is such a key."""
+    wanted = (f"203.0.{a}.{b}" for a in range(256) for b in range(256))
+    return next(one for one in wanted if low <= arithmetic.bucket("checkout", one) < high)
+
+
+#: In the canary at 5 percent; from 25 percent; from 50 percent; only at 100.
+IN_5, IN_25, IN_50, IN_100 = user(3500, 5000), user(15_000, 25_000), user(30_000, 50_000), user(60_000, 100_000)
+#: Clients in the canary at 5 percent, and in stable whatever comes short of 100.
+CLIENT_5, CLIENT_100 = address(0, 5000), address(60_000, 100_000)
+INSIDE = "10.1.2.3"
+SECRET = "secret"
+
+
+# --- the stage ---------------------------------------------------------------------------------------
+
+
+class Prober:
+    """A service that remembers how its health was asked for."""
+
+    def __init__(self) -> None:
+        self.good, self.delay = True, 0.0
+        self.asked: list[tuple[str, str]] = []
+        self.answers: list[bool] = []
+
+    async def serve(self, request: web.Request) -> web.Response:
+        self.asked.append((request.headers["host"], request.path))
+        await asyncio.sleep(self.delay)
+        self.answers.append(self.good)
+        return web.Response(status=200 if self.good else 503)
+
+    def reset(self, *, good: bool = True, delay: float = 0.0) -> None:
+        self.good, self.delay = good, delay
+        self.asked.clear()
+        self.answers.clear()
+
+
+@dataclass
+class Shop:
+    proxy: Envoy
+    v1: Service
+    v2: Service
+    prober: Prober
+
+    async def ask(
+        self,
+        *headers: tuple[str, str],
+        path: str = "/checkout/cart",
+        host: str = "shop.example.com",
+        method: str = "GET",
+        address: str = CLIENT_100,
+    ) -> Reply:
+        """A request of a client that the proxy in front of this one vouches for."""
+        came = [("x-forwarded-for", address), *headers]
+        reply = await get(self.proxy.address, path, came, host=host, method=method)
+        assert reply.status == 200
+        return reply
+
+    async def held_out(self, version: str = "canary") -> bool:
+        metrics = await self.proxy.metrics()
+        return metrics.sum("cohort_version_held_out", rollout="checkout", rollout_version=version) == 1
+
+
+@pytest.fixture(scope="module")
+async def shop(launch: Launch, v1: Service, v2: Service) -> AsyncIterator[Shop]:
+    prober = Prober()
+    site = web.Application()
+    site.router.add_route("*", "/{path:.*}", prober.serve)
+    runner = web.AppRunner(site, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+
+    def edge(boot: dict[str, Any]) -> None:
+        bootstrap.connection_manager(boot)["xff_num_trusted_hops"] = 1
+        by_cluster = {"match": {"prefix": "/checkout/by-cluster"}, "route": {"cluster_header": "x-cohort-cluster"}}
+        bootstrap.routes(boot).insert(0, by_cluster)
+
+    clusters = {"prober": runner.addresses[0]}
+    proxy = await launch(config=EXAMPLE, edit=edge, clusters=clusters)
+    yield Shop(proxy, v1, v2, prober)
+    await runner.cleanup()
+
+
+# --- what is looked at -------------------------------------------------------------------------------
+
+Look = Callable[[Shop], Awaitable[Any]]
+
+
+def decided(*headers: tuple[str, str], **more: Any) -> Look:
+    """Version, reason, and the service that answered."""
+
+    async def look(shop: Shop) -> Any:
+        reply = await shop.ask(*headers, **more)
+        return reply.one("x-cohort-checkout"), reply.one("x-cohort-reason"), reply.told["service"]
+
+    return look
+
+
+def by_user(who: str, *headers: tuple[str, str], **more: Any) -> Look:
+    return decided(("x-user-id", who), *headers, **more)
+
+
+def overridden(*headers: tuple[str, str], address: str = INSIDE, **more: Any) -> Look:
+    """Like `by_user`, of one who may override and is in stable."""
+    return by_user(IN_100, ("x-canary-secret", SECRET), *headers, address=address, **more)
+
+
+def reached(header: str, *headers: tuple[str, str], **more: Any) -> Look:
+    """The values of a request header that came to the service."""
+
+    async def look(shop: Shop) -> list[str]:
+        return (await shop.ask(*headers, **more)).reached(header)
+
+    return look
+
+
+def answered(header: str, *headers: tuple[str, str]) -> Look:
+    """The values of a header of the answer."""
+
+    async def look(shop: Shop) -> list[str]:
+        return (await shop.ask(*headers)).all(header)
+
+    return look
+
+
+async def pin(shop: Shop) -> dict[str, str]:
+    """The cookie that pins a new user of the canary: name, value and attributes."""
+    (line,) = (await shop.ask(("x-user-id", IN_5))).all("set-cookie")
+    first, *attributes = line.split("; ")
+    name, _, value = first.partition("=")
+    parts = (attribute.partition("=") for attribute in attributes)
+    return {"name": name, "value": value, **{name: value for name, _, value in parts}}
+
+
+def pin_has(name: str) -> Look:
+    async def look(shop: Shop) -> str | None:
+        return (await pin(shop)).get(name)
+
+    return look
+
+
+async def pin_from_before(shop: Shop) -> str | None:
+    """The reason for a user of the canary who was pinned under the example as it is."""
+    return (await shop.ask(("x-user-id", IN_5), ("cookie", f"cohort-checkout={PINNED}"))).one("x-cohort-reason")
+
+
+#: The pin of IN_5 under the example as it is: HMAC-SHA-256 of rollout, version, generation and key.
+def _pinned() -> str:
+    key = base64.b64decode(EXAMPLE["rollouts"][0]["pin"]["signingKey"])
+    parts = [b"checkout", b"canary", b"2026-11-21", IN_5.encode()]
+    message = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+    mac = base64.urlsafe_b64encode(hmac.new(key, message, hashlib.sha256).digest()).decode().rstrip("=")
+    return f"canary.2026-11-21.{mac}"
+
+
+PINNED = _pinned()
+
+
+def new_id(part: int) -> Look:
+    """A part of the cookie that a visitor without a key is given: name, or an attribute."""
+
+    async def look(shop: Shop) -> str | None:
+        lines = (await shop.ask()).all("set-cookie")
+        ids = [line for line in lines if not line.startswith("cohort-checkout=")]
+        if not ids:
+            return None
+        return [ids[0].partition("=")[0], *ids[0].split("; ")[1:]][part]
+
+    return look
+
+
+def explained(*args: str) -> Look:
+    """The rule that decided, as the command says it: the filter itself tells no rule's name."""
+
+    async def look(shop: Shop) -> str | None:
+        argv = [str(COMMAND), "explain", "-", "--url", "http://shop.example.com/checkout", "--output", "json", *args]
+        text = json.dumps(shop.proxy.config)
+        told = await asyncio.to_thread(subprocess.run, argv, input=text, capture_output=True, text=True, check=True)
+        return json.loads(told.stdout)["rule"]
+
+    return look
+
+
+def tripped(
+    *, canary: dict[str, Any], stable: dict[str, Any] | None = None, batch: int = 60, batches: int = 3, pause: float = 0
+) -> Look:
+    """Whether the guard takes the canary out when the services behave like this."""
+
+    async def look(shop: Shop) -> bool:
+        canaries, others = (
+            [u for u in users(20_000) if (arithmetic.bucket("checkout", u) < 5000) is inside][:batch]
+            for inside in (True, False)
+        )
+        about = {"path": "/checkout", "headers": {"host": "shop.example.com", "x-forwarded-for": CLIENT_100}}
+        await shop.v2.behave(**canary)
+        await shop.v1.behave(**(stable or {}))
+        try:
+            for _ in range(batches):
+                # Side by side, so that every moment has seen as much of the one as of the other.
+                pairs = zip(others, canaries, strict=True) if stable else zip(canaries, strict=True)
+                await ask(shop.proxy.url, itertools.chain(*pairs), concurrency=64, **about)
+                try:
+                    await until(shop.held_out, "held out", timeout=max(pause, 0.6))
+                    return True
+                except TooLate:
+                    pass
+            return False
+        finally:
+            for service in (shop.v1, shop.v2):
+                await service.behave(failure_ratio=0.0, delay_ms=0.0)
+
+    return look
+
+
+FAILING = {"failure_ratio": 0.2}
+SLOW = {"delay_ms": 600.0}
+
+
+async def after_the_trip(shop: Shop) -> Any:
+    """What users of the canary get once it is out."""
+    assert await tripped(canary=FAILING)(shop)
+    reply = await shop.ask(("x-user-id", IN_5))
+    return reply.one("x-cohort-checkout"), reply.one("x-cohort-reason")
+
+
+async def tried_again(shop: Shop) -> bool:
+    """Whether the canary is tried again within three seconds of being taken out."""
+    assert await tripped(canary=FAILING)(shop)
+    mark = len(shop.proxy.log())
+    try:
+        said = "version canary is tried again"
+        await until(lambda: said in shop.proxy.log()[mark:], said, timeout=3)
+        return True
+    except TooLate:
+        return False
+
+
+async def unready(shop: Shop) -> str | None:
+    """The reason for a user of the canary while checkout-v2 says that it is not ready."""
+    await shop.v2.behave(ready=False)
+    try:
+        await until(shop.held_out, "held out", timeout=2)
+    except TooLate:
+        pass
+    finally:
+        await shop.v2.behave(ready=True)
+    return (await shop.ask(("x-user-id", IN_5))).one("x-cohort-reason")
+
+
+async def polled(shop: Shop) -> tuple[str, str]:
+    """Host and path of a health check."""
+    shop.prober.reset()
+    return (await until(lambda: shop.prober.asked, "a health check"))[0]
+
+
+async def polls_at_once(shop: Shop) -> bool:
+    """Whether there is a second poll within two seconds of the first."""
+    await until(lambda: shop.prober.asked, "a health check")
+    try:
+        await until(lambda: len(shop.prober.asked) > 1, "a second one", timeout=2)
+        return True
+    except TooLate:
+        return False
+
+
+async def slow_to_be_ready(shop: Shop) -> bool:
+    """Whether a cluster that takes one and a half seconds to say that it is ready is held out."""
+    shop.prober.reset(delay=1.5)
+    try:
+        await until(shop.held_out, "held out", timeout=4)
+        return True
+    except TooLate:
+        return False
+    finally:
+        shop.prober.reset()
+
+
+async def answers_until(shop: Shop, held_out: bool) -> int:
+    """How many answers of a kind it takes for the canary to be held out, or back."""
+    shop.prober.reset(good=held_out)
+    await until(lambda: shop.prober.answers, "a first answer")
+    await until(shop.held_out, "the state to begin with", holds=lambda now: now is not held_out)
+    shop.prober.reset(good=not held_out)
+    await until(shop.held_out, "the other state", holds=lambda now: now is held_out)
+    return len(shop.prober.answers)
+
+
+# --- changes -----------------------------------------------------------------------------------------
+
+Change = Callable[[Document], None]
+
+
+def at(document: Document, path: str) -> tuple[Any, Any]:
+    """The object or list that holds a path's value, and the key or position of it there."""
+    place: Any = {"$": document}
+    steps = [step for step in path.replace("]", "").replace("[", "/").split("/") if step]
+    for step in ["$", *steps][:-1]:
+        place = place[int(step) if isinstance(place, list) else step]
+    return place, int(steps[-1]) if isinstance(place, list) else steps[-1]
+
+
+def put(**changes: Any) -> Change:
+    """Sets values of the rollout, by path with `__` for `/`."""
+
+    def change(document: Document) -> None:
+        for path, value in changes.items():
+            place, key = at(document, "rollouts[0]/" + path.replace("__", "/"))
+            place[key] = value
+
+    return change
+
+
+def renamed(old: str, new: str) -> Change:
+    """Another name for a version, wherever the example speaks of it."""
+
+    def change(document: Document) -> None:
+        text = json.dumps(document).replace(f'"{old}"', f'"{new}"')
+        document.clear()
+        document.update(json.loads(text))
+
+    return change
+
+
+def without(path: str) -> Change:
+    def change(document: Document) -> None:
+        place, key = at(document, path)
+        del place[key]
+
+    return change
+
+
+def both(*changes: Change) -> Change:
+    def change(document: Document) -> None:
+        for one in changes:
+            one(document)
+
+    return change
+
+
+def since(**ago: float) -> Change:
+    """The ramp began that long ago, and the versions' own weight is another one than its steps'."""
+    start = datetime.now(timezone.utc) - timedelta(**ago)
+    return put(ramp__start=start.strftime("%Y-%m-%dT%H:%M:%SZ"), versions__1__weight=1)
+
+
+def a_rule_for(segment: str) -> Change:
+    def change(document: Document) -> None:
+        document["rollouts"][0]["rules"].insert(0, {"name": "first", "segment": segment, "version": "canary"})
+
+    return change
+
+
+def a_third_version(document: Document) -> None:
+    document["rollouts"][0]["versions"].append({"name": "green", "weight": 0, "cluster": "checkout-v1"})
+
+
+#: A guard remembers an unchanged rollout, and a health check an unchanged check: each test has its own.
+FRESH = itertools.count()
+
+
+def not_yet(document: Document) -> None:
+    """The ramp begins in the next century, at another instant each time."""
+    put(ramp__start=f"2100-01-01T00:00:00.{next(FRESH):03}Z")(document)
+
+
+def unasked(document: Document) -> None:
+    """A health check of which nothing is known yet."""
+    put(health__canary__path=f"/ready?{next(FRESH)}")(document)
+
+
+#: No address to fall back on, so that a visitor can be without a key.
+NO_ADDRESS = without("rollouts[0]/hashKey[3]")
+PROBER = both(unasked, put(health__canary__cluster="prober"))
+PROBED_OFTEN = both(PROBER, put(health__canary__interval="500ms", health__canary__timeout="500ms"))
+
+
+@dataclass(frozen=True)
+class Line:
+    """How the effect of one line shows."""
+
+    look: Look
+    #: What is seen with the line as it is.
+    sees: Any
+    #: The value with which something else is seen, or how to change the document.
+    other: Any
+    #: What else is changed in both documents, so that it shows at all.
+    given: Change = not_yet
+
+
+CANARY, STABLE = ("canary", "HASH", "checkout-v2"), ("stable", "HASH", "checkout-v1")
+RULE, OVERRIDE = ("canary", "RULE", "checkout-v2"), ("canary", "OVERRIDE", "checkout-v2")
+INHERITED = ("canary", "INHERITED", "checkout-v2")
+BY_CLUSTER = {"path": "/checkout/by-cluster"}
+IN_US, IN_CA = ("x-country", "US"), ("x-country", "CA")
+WARY = {"failure_ratio": 0.1}
+
+LINES: dict[str, Line] = {
+    # A segment that no rule of the example names shows through a rule that does.
+    "segments/beta[0]/cookie/plan/exact": Line(
+        by_user(IN_100, ("cookie", "plan=beta")), RULE, "gold", both(not_yet, a_rule_for("beta"))
+    ),
+    "segments/internal[0]/header/x-employee/present": Line(by_user(IN_100, ("x-employee", "")), RULE, False),
+    "segments/internal[1]/address[0]": Line(by_user(IN_100, address=INSIDE), RULE, "10.2.0.0/16"),
+    "rollouts[0]/name": Line(
+        reached("baggage", ("x-user-id", IN_5)), ["cohort-checkout=canary"], both(put(name="till"))
+    ),
+    "rollouts[0]/enabled": Line(by_user(IN_5), CANARY, False),
+    "rollouts[0]/mode": Line(by_user(IN_5), CANARY, "shadow"),
+    "rollouts[0]/match[0]/host/exact": Line(by_user(IN_5), CANARY, "example.com"),
+    "rollouts[0]/match[0]/path/prefix": Line(by_user(IN_5), CANARY, "/till"),
+    "rollouts[0]/match[0]/method[0]": Line(by_user(IN_5, method="GET"), CANARY, "PUT"),
+    "rollouts[0]/match[0]/method[1]": Line(by_user(IN_5, method="POST"), CANARY, "PUT"),
+    "rollouts[0]/versions[0]/name": Line(
+        reached("x-cohort-checkout", ("x-user-id", IN_100)), ["stable"], renamed("stable", "old")
+    ),
+    "rollouts[0]/versions[0]/cluster": Line(by_user(IN_100, **BY_CLUSTER), STABLE, "checkout-v2"),
+    "rollouts[0]/versions[1]/name": Line(
+        reached("x-cohort-checkout", ("x-user-id", IN_5)), ["canary"], renamed("canary", "new")
+    ),
+    "rollouts[0]/versions[1]/weight": Line(by_user(IN_25), STABLE, 25),
+    "rollouts[0]/versions[1]/cluster": Line(by_user(IN_5, **BY_CLUSTER), CANARY, "checkout-v1"),
+    "rollouts[0]/versions[1]/drain": Line(pin_from_before, "HASH", True, both(not_yet, put(versions__1__weight=0))),
+    "rollouts[0]/versions[1]/requestHeaders/x-feature-new-cart": Line(
+        reached("x-feature-new-cart", ("x-user-id", IN_5)), ["on"], "maybe"
+    ),
+    "rollouts[0]/hashKey[0]/header": Line(by_user(IN_5, ("cookie", f"uid={IN_100}")), CANARY, "x-account"),
+    "rollouts[0]/hashKey[1]/cookie": Line(decided(("cookie", f"uid={IN_5}")), CANARY, "account"),
+    "rollouts[0]/hashKey[2]/query": Line(decided(path=f"/checkout?uid={IN_5}"), CANARY, "account"),
+    "rollouts[0]/hashKey[3]/address": Line(
+        decided(address=CLIENT_5), CANARY, both(without("rollouts[0]/hashKey[3]"), without("rollouts[0]/anonymousId"))
+    ),
+    "rollouts[0]/salt": Line(
+        by_user(next(u for u in users(999) if arithmetic.bucket("till", u) >= 5000 > arithmetic.bucket("checkout", u))),
+        CANARY,
+        "till",
+    ),
+    "rollouts[0]/hashScheme": Line(
+        by_user(
+            next(
+                u
+                for u in users(999)
+                if not arithmetic.unleash("checkout", u, 5) and arithmetic.bucket("checkout", u) < 5000
+            )
+        ),
+        CANARY,
+        "unleash",
+    ),
+    # Every client has an address, which is the last of the keys: without that one, ids are issued.
+    "rollouts[0]/anonymousId/cookie/name": Line(new_id(0), "cohort-id", "visitor", both(not_yet, NO_ADDRESS)),
+    "rollouts[0]/anonymousId/cookie/maxAge": Line(new_id(2), "Max-Age=31536000", "1d", both(not_yet, NO_ADDRESS)),
+    "rollouts[0]/anonymousId/cookie/sameSite": Line(new_id(4), "SameSite=Lax", "Strict", both(not_yet, NO_ADDRESS)),
+    "rollouts[0]/pin/cookie/name": Line(pin_has("name"), "cohort-checkout", "remembered"),
+    "rollouts[0]/pin/cookie/path": Line(pin_has("Path"), "/", "/checkout"),
+    "rollouts[0]/pin/cookie/domain": Line(pin_has("Domain"), "example.com", "shop.example.com"),
+    "rollouts[0]/pin/cookie/maxAge": Line(pin_has("Max-Age"), "86400", "2d"),
+    "rollouts[0]/pin/cookie/secure": Line(pin_has("Secure"), "", False),
+    "rollouts[0]/pin/cookie/httpOnly": Line(pin_has("HttpOnly"), "", False),
+    "rollouts[0]/pin/cookie/sameSite": Line(pin_has("SameSite"), "Lax", "None"),
+    "rollouts[0]/pin/cookie/partitioned": Line(pin_has("Partitioned"), None, True),
+    "rollouts[0]/pin/generation": Line(pin_from_before, "PINNED", "2026-11-22"),
+    "rollouts[0]/pin/signingKey": Line(pin_from_before, "PINNED", "YW5vdGhlciBzaXh0ZWVuIGJ5dGVz"),
+    "rollouts[0]/overrides/header": Line(overridden(("x-canary", "canary")), OVERRIDE, "x-look"),
+    "rollouts[0]/overrides/cookie": Line(overridden(("cookie", "canary=canary")), OVERRIDE, "look"),
+    "rollouts[0]/overrides/query": Line(overridden(path="/checkout?canary=canary"), OVERRIDE, "look"),
+    "rollouts[0]/overrides/values/always": Line(overridden(("x-canary", "always")), OVERRIDE, "stable"),
+    "rollouts[0]/overrides/values/never": Line(
+        overridden(("x-canary", "never")), ("stable", "OVERRIDE", "checkout-v1"), "canary"
+    ),
+    "rollouts[0]/overrides/require/addresses[0]": Line(overridden(("x-canary", "canary")), OVERRIDE, "172.16.0.0/12"),
+    "rollouts[0]/overrides/require/secretHeader": Line(overridden(("x-canary", "canary")), OVERRIDE, "x-other-secret"),
+    "rollouts[0]/overrides/require/secretSha256": Line(
+        overridden(("x-canary", "canary")), OVERRIDE, hashlib.sha256(b"another").hexdigest()
+    ),
+    "rollouts[0]/inherit/addresses[0]": Line(
+        decided(("x-cohort-checkout", "canary"), address=INSIDE), INHERITED, "172.16.0.0/12"
+    ),
+    "rollouts[0]/inherit/baggage": Line(
+        decided(("baggage", "cohort-checkout=canary"), address=INSIDE), INHERITED, False
+    ),
+    "rollouts[0]/rules[0]/name": Line(explained("--address", INSIDE), "employees", "staff"),
+    "rollouts[0]/rules[0]/segment": Line(by_user(IN_100, address=INSIDE), RULE, "beta"),
+    "rollouts[0]/rules[0]/version": Line(by_user(IN_100, address=INSIDE), RULE, "stable"),
+    "rollouts[0]/rules[1]/name": Line(explained("--address", CLIENT_100, "-H", "x-country: US"), "beta-users", "north"),
+    "rollouts[0]/rules[1]/match[0]/header/x-country/in[0]": Line(by_user(IN_50, IN_US), RULE, "MX"),
+    "rollouts[0]/rules[1]/match[0]/header/x-country/in[1]": Line(by_user(IN_50, IN_CA), RULE, "MX"),
+    "rollouts[0]/rules[1]/match[0]/not/path/suffix": Line(
+        by_user(IN_50, IN_US, path="/checkout/cart.js"), STABLE, ".css"
+    ),
+    "rollouts[0]/rules[1]/weights/canary": Line(by_user(IN_50, IN_US), RULE, 25),
+    "rollouts[0]/ramp/start": Line(by_user(IN_100), CANARY, "2100-01-01T00:00:00Z", both()),
+    "rollouts[0]/ramp/steps[0]/after": Line(by_user(IN_5), CANARY, "5m", since(minutes=2)),
+    "rollouts[0]/ramp/steps[0]/weights/canary": Line(by_user(IN_5), CANARY, 2, since(minutes=2)),
+    "rollouts[0]/ramp/steps[1]/after": Line(by_user(IN_25), CANARY, "40m", since(minutes=20)),
+    "rollouts[0]/ramp/steps[1]/weights/canary": Line(by_user(IN_25), CANARY, 10, since(minutes=20)),
+    "rollouts[0]/ramp/steps[2]/after": Line(by_user(IN_100), CANARY, "4h", since(hours=2)),
+    "rollouts[0]/ramp/steps[2]/weights/canary": Line(by_user(IN_100), CANARY, 50, since(hours=2)),
+    # Groups of 20 that come 0.6 s apart: half a minute sees them all, one second at most 40.
+    "rollouts[0]/guard/window": Line(
+        tripped(canary={"failure_ratio": 0.5}, batch=20, batches=6, pause=0.6), True, "1s"
+    ),
+    "rollouts[0]/guard/minRequests": Line(tripped(canary=FAILING), True, 500),
+    "rollouts[0]/guard/maxFailureRatio": Line(tripped(canary=FAILING), True, 0.5),
+    "rollouts[0]/guard/timesWorseThanStable": Line(tripped(canary={"failure_ratio": 0.5}, stable=WARY), True, 20),
+    "rollouts[0]/guard/slowerThan": Line(tripped(canary=SLOW), True, "3s"),
+    "rollouts[0]/guard/maxSlowRatio": Line(tripped(canary=SLOW), True, 1),
+    "rollouts[0]/guard/retryAfter": Line(tried_again, False, "1s"),
+    "rollouts[0]/guard/fallback": Line(after_the_trip, ("stable", "FALLBACK"), "green", both(not_yet, a_third_version)),
+    "rollouts[0]/health/canary/cluster": Line(unready, "FALLBACK", "checkout-v1", both(not_yet, unasked)),
+    "rollouts[0]/health/canary/path": Line(polled, ("checkout", "/ready"), "/healthz", both(not_yet, PROBER)),
+    "rollouts[0]/health/canary/host": Line(polled, ("checkout", "/ready"), "other", both(not_yet, PROBER)),
+    "rollouts[0]/health/canary/interval": Line(
+        polls_at_once, False, "1s", both(not_yet, PROBER, put(health__canary__timeout="900ms"))
+    ),
+    "rollouts[0]/health/canary/timeout": Line(slow_to_be_ready, True, "3s", both(not_yet, PROBER)),
+    "rollouts[0]/health/canary/unhealthyThreshold": Line(
+        lambda shop: answers_until(shop, held_out=True), 3, 1, both(not_yet, PROBED_OFTEN)
+    ),
+    "rollouts[0]/health/canary/healthyThreshold": Line(
+        lambda shop: answers_until(shop, held_out=False), 2, 1, both(not_yet, PROBED_OFTEN)
+    ),
+    "rollouts[0]/output/routeHeader": Line(reached("x-cohort-checkout", ("x-user-id", IN_5)), ["canary"], "x-version"),
+    "rollouts[0]/output/clusterHeader": Line(
+        reached("x-cohort-cluster", ("x-user-id", IN_5)), ["checkout-v2"], "x-cluster"
+    ),
+    "rollouts[0]/output/responseHeader": Line(
+        answered("x-cohort-checkout", ("x-user-id", IN_5)), ["canary"], "x-version"
+    ),
+    "rollouts[0]/output/reasonHeader": Line(answered("x-cohort-reason", ("x-user-id", IN_5)), ["HASH"], "x-why"),
+    "rollouts[0]/output/baggage": Line(reached("baggage", ("x-user-id", IN_5)), ["cohort-checkout=canary"], False),
+}
+
+
+def leaves(value: Any, path: str = "") -> list[str]:
+    """The path of every value that is neither an object nor a list."""
+    if isinstance(value, dict):
+        return [leaf for key, one in value.items() for leaf in leaves(one, f"{path}/{key}" if path else key)]
+    if isinstance(value, list):
+        return [leaf for position, one in enumerate(value) for leaf in leaves(one, f"{path}[{position}]")]
+    return [path]
+
+
+def test_the_table_has_every_line_of_the_example():
+    assert list(LINES) == leaves(EXAMPLE)
+
+
+async def test_the_example_loads_as_it_is(shop: Shop):
+    await shop.proxy.configure(EXAMPLE)
+    metrics = await shop.proxy.metrics()
+    assert metrics.value("cohort_config_invalid") == 0
+    # The ramp began in the morning of 21 November 2026 and takes an hour.
+    arrived = datetime.now(timezone.utc) > datetime(2026, 11, 21, 11, tzinfo=timezone.utc)
+    labels = {"rollout": "checkout", "rollout_version": "canary"}
+    if arrived:
+        assert metrics.value("cohort_version_weight", **labels) == 100_000
+        assert await by_user(IN_100)(shop) == CANARY
+
+
+@pytest.mark.parametrize("path", LINES)
+async def test_a_line_has_an_effect(shop: Shop, path: str):
+    line = LINES[path]
+    document = copy.deepcopy(EXAMPLE)
+    line.given(document)
+    changed = copy.deepcopy(document)
+    if callable(line.other):
+        line.other(changed)
+    else:
+        place, key = at(changed, path)
+        assert place[key] != line.other
+        place[key] = line.other
+    shop.prober.reset()
+    await shop.proxy.configure(document)
+    assert await line.look(shop) == line.sees
+    shop.prober.reset()
+    await shop.proxy.configure(changed)
+    assert await line.look(shop) != line.sees
