@@ -4,6 +4,7 @@ mod condition;
 mod decide;
 mod guard;
 mod health;
+mod index;
 mod pin;
 mod plan;
 mod ramp;

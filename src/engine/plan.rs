@@ -7,13 +7,15 @@ use smallvec::SmallVec;
 use crate::config::{Condition, Config, KeySource, Rollout};
 use crate::http::{fold, pattern::Test};
 
+use super::index::Index;
+
 /// A configuration with its indexes. The cost of a request depends on the rollouts that can match its
 /// host, not on how many there are.
 #[derive(Debug, Default)]
 pub struct Plan {
     config: Config,
     /// Rollouts that can only match one of a few hosts, by host in lower case, in order.
-    by_host: BTreeMap<Vec<u8>, Vec<usize>>,
+    by_host: Index<Vec<usize>>,
     /// Rollouts that may match any host, in order.
     any_host: Vec<usize>,
     by_name: BTreeMap<String, usize>,
@@ -25,12 +27,13 @@ pub struct Plan {
 impl Plan {
     pub fn new(config: Config) -> Self {
         let mut plan = Self { config, ..Self::default() };
+        let mut by_host: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
         for (position, rollout) in plan.config.rollouts.iter().enumerate() {
             plan.by_name.insert(rollout.name.clone(), position);
             match hosts(rollout) {
                 Some(hosts) => {
                     for host in hosts {
-                        let rollouts = plan.by_host.entry(host).or_default();
+                        let rollouts = by_host.entry(host).or_default();
                         if rollouts.last() != Some(&position) {
                             rollouts.push(position);
                         }
@@ -39,6 +42,7 @@ impl Plan {
                 None => plan.any_host.push(position),
             }
         }
+        plan.by_host = Index::new(by_host);
         plan.cookies = cookie_names(&plan.config);
         plan.owned = Owned::new(&plan.config);
         plan
@@ -57,7 +61,7 @@ impl Plan {
     /// The positions of the rollouts that can match a request to `host`, in order.
     pub fn candidates(&self, host: Option<&[u8]>) -> impl Iterator<Item = usize> + '_ {
         let by_host = match host {
-            Some(host) if !self.by_host.is_empty() => self.by_host.get(host),
+            Some(host) if !self.by_host.is_empty() => self.by_host.get(host.iter().copied()),
             _ => None,
         };
         let mut bound = by_host.map_or(&[][..], Vec::as_slice).iter().copied().peekable();
@@ -100,18 +104,18 @@ pub struct Owner {
 struct Owned {
     /// For each first byte the lengths of the names that begin with it, as bits.
     lengths: [u64; 256],
-    names: Vec<(Box<[u8]>, Owner)>,
+    names: Index<Owner>,
 }
 
 impl Default for Owned {
     fn default() -> Self {
-        Self { lengths: [0; 256], names: Vec::new() }
+        Self { lengths: [0; 256], names: Index::default() }
     }
 }
 
 impl Owned {
     fn new(config: &Config) -> Self {
-        let mut names: BTreeMap<Box<[u8]>, Owner> = BTreeMap::new();
+        let mut names: BTreeMap<Vec<u8>, Owner> = BTreeMap::new();
         for (position, rollout) in config.rollouts.iter().enumerate() {
             let output = &rollout.output;
             let secret =
@@ -137,13 +141,14 @@ impl Owned {
                 }
             }
         }
-        let mut owned = Self { names: names.into_iter().collect(), ..Self::default() };
-        for (name, _) in &owned.names {
+        let mut owned = Self::default();
+        for name in names.keys() {
             let first = name.first().copied().unwrap_or_default();
             if let Some(lengths) = owned.lengths.get_mut(usize::from(first)) {
                 *lengths |= length_bit(name.len());
             }
         }
+        owned.names = Index::new(names);
         owned
     }
 
@@ -153,9 +158,7 @@ impl Owned {
         if lengths & length_bit(name.len()) == 0 {
             return None;
         }
-        let found =
-            self.names.binary_search_by(|(known, _)| known.iter().copied().cmp(fold(name))).ok()?;
-        self.names.get(found).map(|(_, owner)| owner)
+        self.names.get(fold(name))
     }
 }
 

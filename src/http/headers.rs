@@ -35,7 +35,7 @@ pub fn is_token_byte(byte: u8) -> bool {
 ///
 /// CGI and WSGI turn `x-cohort-checkout` and `x_cohort_checkout` into the same variable, so a client's
 /// `x_cohort_checkout` must count as a copy of ours.
-pub fn fold(name: &[u8]) -> impl Iterator<Item = u8> + '_ {
+pub fn fold(name: &[u8]) -> impl Iterator<Item = u8> + Clone + '_ {
     name.iter().map(
         |&byte| {
             if byte.is_ascii_alphanumeric() {

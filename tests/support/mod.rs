@@ -61,18 +61,18 @@ pub fn stable_user() -> String {
     user_in("checkout", 50_000..100_000)
 }
 
-/// Compares with a file in `tests/`; `COHORT_GOLDEN=write` writes it instead.
+/// Compares with a file in `tests/`; `COHORT_BLESS=1` writes it instead.
 pub fn golden(path: &str, actual: &str) {
     let place = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(path);
-    if std::env::var("COHORT_GOLDEN").is_ok_and(|value| value == "write") {
+    if std::env::var_os("COHORT_BLESS").is_some() {
         std::fs::create_dir_all(place.parent().expect("a folder")).expect("the folder");
         std::fs::write(&place, actual).expect("the golden file");
         return;
     }
     let wanted = std::fs::read_to_string(&place)
-        .unwrap_or_else(|error| panic!("tests/{path}: {error}; COHORT_GOLDEN=write makes it"));
+        .unwrap_or_else(|error| panic!("tests/{path}: {error}; COHORT_BLESS=1 makes it"));
     assert!(
         wanted == actual,
-        "tests/{path} differs; COHORT_GOLDEN=write rewrites it. It is now:\n{actual}"
+        "tests/{path} differs; COHORT_BLESS=1 rewrites it. It is now:\n{actual}"
     );
 }

@@ -1,0 +1,429 @@
+//! What a request costs, counted and not timed: host calls, the interpreter's fuel, allocations.
+//!
+//! `cargo test --test costs -- --nocapture` prints the table. A ceiling is a tenth above what was measured.
+#![allow(unsafe_code, reason = "an allocator that counts")]
+
+#[macro_use]
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use cohort::config::Config;
+use cohort::engine::{decide, Plan, Request, Standing, Surroundings};
+use cohort::http::Headers;
+
+use support::*;
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: hands everything on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// A way of using the filter, and what a request of it may cost.
+struct Kind {
+    name: &'static str,
+    config: String,
+    request: Exchange,
+    /// Host calls, in order of their names: in the request, in the response, at the end.
+    calls: [&'static str; 3],
+    /// Of the interpreter, for a whole request.
+    fuel: u64,
+    /// Of the decision alone.
+    allocations: u64,
+}
+
+/// Fourteen headers, as a browser sends.
+fn browser(target: &str) -> Exchange {
+    get(target)
+        .header("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+        .header("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")
+        .header("accept-language", "en-US,en;q=0.5")
+        .header("accept-encoding", "gzip, deflate, br, zstd")
+        .header("referer", "https://shop.example.com/")
+        .header("x-request-id", "8c3f2a0e-6f0e-4f6b-9a3d-2f1a6a6f9b11")
+        .header("x-forwarded-for", "203.0.113.9")
+        .header("x-forwarded-proto", "https")
+        .header("cookie", "session=0123456789abcdef0123456789abcdef; theme=dark; plan=alpha")
+        .header("x-user-id", "user-42")
+}
+
+const RULES: &str = r#""rules": [
+    {"name": "a", "match": [{"header": {"x-country": {"in": ["US", "CA"]}}}], "version": "canary"},
+    {"name": "b", "match": [{"cookie": {"plan": {"exact": "beta"}}}], "version": "canary"},
+    {"name": "c", "match": [{"path": {"prefix": "/beta"}, "not": {"path": {"suffix": ".js"}}}], "version": "canary"}]"#;
+
+const REQUEST: &str = "proxy_get_current_time_nanoseconds 1, proxy_get_header_map_pairs 1, proxy_replace_header_map_value 1";
+const RESPONSE: &str = "proxy_get_header_map_value 1";
+const LOG: &str = "proxy_get_current_time_nanoseconds 1, proxy_increment_metric 2, proxy_record_metric 1";
+
+fn kinds() -> Vec<Kind> {
+    vec![
+        Kind {
+            name: "no rollouts",
+            config: r#"{"rollouts": []}"#.into(),
+            request: browser("/"),
+            calls: ["", "", ""],
+            fuel: FUEL[0],
+            allocations: 0,
+        },
+        Kind {
+            name: "no rollout matches",
+            config: checkout(r#""match": [{"host": {"exact": "other.example"}}]"#),
+            request: browser("/"),
+            calls: ["proxy_get_current_time_nanoseconds 1, proxy_get_header_map_pairs 1", "", ""],
+            fuel: FUEL[1],
+            allocations: 0,
+        },
+        Kind {
+            name: "minimal",
+            config: checkout(""),
+            request: browser("/"),
+            calls: [REQUEST, RESPONSE, LOG],
+            fuel: FUEL[2],
+            allocations: ALLOCATIONS_OF[2],
+        },
+        Kind {
+            name: "three rules",
+            config: checkout(RULES),
+            request: browser("/"),
+            calls: [REQUEST, RESPONSE, LOG],
+            fuel: FUEL[3],
+            allocations: ALLOCATIONS_OF[3],
+        },
+        Kind {
+            name: "overrides",
+            config: checkout(r#""overrides": {"header": "x-canary", "query": "canary", "cookie": "canary"}"#),
+            request: browser("/?a=1"),
+            calls: [REQUEST, RESPONSE, LOG],
+            fuel: FUEL[4],
+            allocations: ALLOCATIONS_OF[4],
+        },
+        Kind {
+            name: "a pin, kept",
+            config: checkout(r#""pin": {"cookie": {"name": "p"}}"#),
+            request: browser("/").cookie("p=canary"),
+            calls: [REQUEST, RESPONSE, LOG],
+            fuel: FUEL[5],
+            allocations: ALLOCATIONS_OF[5],
+        },
+        Kind {
+            name: "a pin, handed out",
+            config: checkout(r#""pin": {"cookie": {"name": "p"}}"#),
+            request: browser("/"),
+            calls: [REQUEST, "proxy_add_header_map_value 1, proxy_get_header_map_value 1", LOG],
+            fuel: FUEL[6],
+            allocations: ALLOCATIONS_OF[6],
+        },
+        Kind {
+            name: "a signed pin, handed out",
+            config: checkout(
+                r#""pin": {"cookie": {"name": "p"}, "signingKey": "c2l4dGVlbi1ieXRlcy1vci1tb3JlLW9mLXJhbmRvbQ=="}"#,
+            ),
+            request: browser("/"),
+            calls: [REQUEST, "proxy_add_header_map_value 1, proxy_get_header_map_value 1", LOG],
+            fuel: FUEL[7],
+            allocations: ALLOCATIONS_OF[7],
+        },
+        Kind {
+            name: "guard and answer headers",
+            config: checkout(
+                r#""guard": {"maxFailureRatio": 0.05}, "output": {"responseHeader": "x-got", "reasonHeader": "x-why"}"#,
+            ),
+            request: browser("/"),
+            calls: [REQUEST, "proxy_get_header_map_value 1, proxy_replace_header_map_value 2", LOG],
+            fuel: FUEL[8],
+            allocations: ALLOCATIONS_OF[8],
+        },
+        Kind {
+            name: "an anonymous id, issued",
+            config: checkout(r#""anonymousId": {"cookie": {"name": "anon"}}"#)
+                .replace(r#""header": "x-user-id""#, r#""header": "x-nobody""#),
+            request: browser("/"),
+            calls: [
+                "proxy_get_current_time_nanoseconds 1, proxy_get_header_map_pairs 1, \
+                 proxy_replace_header_map_value 1, random_get 1",
+                "proxy_add_header_map_value 1, proxy_get_header_map_value 1",
+                LOG,
+            ],
+            fuel: FUEL[9],
+            allocations: ALLOCATIONS_OF[9],
+        },
+        Kind {
+            name: "everything",
+            config: include_str!("cases/full.json").into(),
+            request: browser("/checkout/pay?a=1"),
+            calls: [
+                "proxy_get_current_time_nanoseconds 1, proxy_get_header_map_pairs 1, \
+                 proxy_get_property 1, proxy_replace_header_map_value 3",
+                "proxy_add_header_map_value 1, proxy_get_header_map_value 1, proxy_replace_header_map_value 2",
+                LOG,
+            ],
+            fuel: FUEL[10],
+            allocations: ALLOCATIONS_OF[10],
+        },
+    ]
+}
+
+/// Ceilings of fuel, of each kind in order.
+const FUEL: [u64; 11] = [u64::MAX; 11];
+
+/// Ceilings of allocations, of each kind in order.
+const ALLOCATIONS_OF: [u64; 11] = [99; 11];
+
+/// The host calls of one request by phase, after the first few requests.
+fn calls<R: Rig>(kind: &Kind) -> [String; 3] {
+    let mut worker = Worker::<R>::with(&kind.config);
+    for _ in 0..3 {
+        worker.send(kind.request.clone());
+    }
+    worker.world.take_counts();
+    let shown = |worker: &Worker<R>| {
+        let counts = worker.world.take_counts();
+        let counts: Vec<String> =
+            counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        counts.join(", ")
+    };
+    let open = worker.begin(kind.request.clone());
+    let request = shown(&worker);
+    worker.on(&open, Event::ResponseHeaders { end: false });
+    // The answer's headers are empty here: its status cannot be read, and is none.
+    let response = shown(&worker);
+    worker.on(&open, Event::Log);
+    let log = shown(&worker);
+    worker.end(open);
+    [request, response, log]
+}
+
+/// The same, of a request that is answered 200.
+fn calls_of_a_whole_request<R: Rig>(kind: &Kind) -> String {
+    let mut worker = Worker::<R>::with(&kind.config);
+    for _ in 0..3 {
+        worker.send(kind.request.clone());
+    }
+    worker.world.take_counts();
+    worker.send(kind.request.clone());
+    let counts = worker.world.take_counts();
+    counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+}
+
+/// The sum of the calls of several phases.
+fn sum(phases: &[&str; 3]) -> String {
+    let mut sums = std::collections::BTreeMap::<&str, u64>::new();
+    for call in phases.iter().flat_map(|phase| phase.split(", ")).filter(|call| !call.is_empty()) {
+        let (name, count) = call.split_once(' ').expect("a name and a count");
+        *sums.entry(name).or_default() += count.parse::<u64>().expect("a count");
+    }
+    sums.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn a_request_makes_the_host_calls_that_it_must_and_no_others() {
+    for kind in kinds() {
+        assert_eq!(calls::<Native>(&kind)[0], kind.calls[0], "{}, request", kind.name);
+        assert_eq!(calls::<Native>(&kind)[1], kind.calls[1], "{}, response", kind.name);
+        for whole in [calls_of_a_whole_request::<Native>(&kind), calls_of_a_whole_request::<Wasm>(&kind)] {
+            assert_eq!(whole, sum(&kind.calls), "{}", kind.name);
+        }
+    }
+}
+
+/// The interpreter's fuel for one request, on average over fifty, in a worker that is warm.
+fn fuel(config: &str, request: &Exchange) -> u64 {
+    let mut worker = Worker::<Wasm>::with(config);
+    for _ in 0..3 {
+        worker.send(request.clone());
+    }
+    let before = worker.rig.fuel();
+    for _ in 0..50 {
+        worker.send(request.clone());
+    }
+    (worker.rig.fuel() - before) / 50
+}
+
+struct Nowhere;
+
+impl Surroundings for Nowhere {
+    fn address(&self) -> Option<IpAddr> {
+        Some(IpAddr::from([203, 0, 113, 9]))
+    }
+
+    fn random(&self) -> Option<[u8; 16]> {
+        Some([7; 16])
+    }
+}
+
+/// The allocations of one decision of every rollout that matches, without reading the header map.
+fn allocations(config: &str, request: &Exchange) -> u64 {
+    let plan = Plan::new(Config::from_json(config.as_bytes()).expect("a good configuration"));
+    let headers: Headers = request.state.request.iter().cloned().collect();
+    let turn = Cell::new(0);
+    let decide_all = || {
+        let request = Request::new(&plan, &headers, &Nowhere);
+        for position in plan.candidates(request.host()) {
+            let rollout = &plan.rollouts()[position];
+            if rollout.applies(&request) {
+                let standing = Standing { split: &rollout.split, holds: &[], turn: &turn };
+                let decision = decide(plan.config(), rollout, &standing, &request, &mut ());
+                std::hint::black_box(&decision);
+            }
+        }
+    };
+    decide_all();
+    let before = ALLOCATIONS.with(Cell::get);
+    decide_all();
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+#[test]
+fn a_request_spends_no_more_than_its_ceiling() {
+    let mut table = format!("{:<28}{:>10}{:>10}{:>14}\n", "kind", "fuel", "ceiling", "allocations");
+    let mut over = Vec::new();
+    for kind in kinds() {
+        let spent = fuel(&kind.config, &kind.request);
+        let allocated = allocations(&kind.config, &kind.request);
+        writeln!(table, "{:<28}{spent:>10}{:>10}{allocated:>14}", kind.name, kind.fuel).unwrap();
+        if spent > kind.fuel || allocated > kind.allocations {
+            over.push(kind.name);
+        }
+    }
+    println!("{table}");
+    assert!(over.is_empty(), "over the ceiling: {over:?}\n{table}");
+}
+
+/// `count` rollouts, each for a host of its own; the request is for the last one's.
+fn for_hosts(count: u32) -> String {
+    let rollouts: Vec<String> = (0..count)
+        .map(|number| {
+            format!(
+                r#"{{"name": "r{number}", "versions": [{{"name": "a"}}, {{"name": "b", "weight": 50}}],
+                    "hashKey": [{{"header": "x-user-id"}}], "match": [{{"host": {{"exact": "h{number}.example"}}}}]}}"#
+            )
+        })
+        .collect();
+    format!(r#"{{"rollouts": [{}]}}"#, rollouts.join(","))
+}
+
+#[test]
+fn a_thousand_rollouts_cost_a_request_at_most_a_fifth_more_than_one() {
+    let one = fuel(&for_hosts(1), &browser("/").host("h0.example"));
+    let thousand = fuel(&for_hosts(1000), &browser("/").host("h999.example"));
+    let elsewhere = fuel(&for_hosts(1000), &browser("/").host("nobody.example"));
+    println!("1 rollout: {one}; 1,000: {thousand}; 1,000 of which none matches: {elsewhere}");
+    assert!(thousand * 10 <= one * 12, "{thousand} of {one}");
+    assert!(elsewhere <= one, "{elsewhere} of {one}");
+}
+
+#[test]
+fn versions_rules_and_cookies_cost_by_what_they_are() {
+    let versions = |count: u32| {
+        let others: Vec<String> =
+            (1..count).map(|n| format!(r#"{{"name": "v{n}", "weight": {}}}"#, 100 / count)).collect();
+        format!(
+            r#"{{"rollouts": [{{"name": "checkout", "versions": [{{"name": "stable"}}, {}],
+                "hashKey": [{{"header": "x-user-id"}}]}}]}}"#,
+            others.join(",")
+        )
+    };
+    let rules = |count: u32| {
+        let rules: Vec<String> = (0..count)
+            .map(|n| {
+                format!(
+                    r#"{{"name": "r{n}", "match": [{{"header": {{"x-country": {{"exact": "c{n}"}}}}}}], "version": "canary"}}"#
+                )
+            })
+            .collect();
+        checkout(&format!(r#""rules": [{}]"#, rules.join(",")))
+    };
+    let jar = |bytes: usize| {
+        let mut jar = String::new();
+        while jar.len() < bytes {
+            write!(jar, "name{}=0123456789abcdef; ", jar.len()).unwrap();
+        }
+        browser("/").cookie(jar).cookie("uid=user-1")
+    };
+    let by_cookie = checkout("").replace(r#"{"header": "x-user-id"}"#, r#"{"cookie": "uid"}"#);
+    let request = browser("/");
+    let figures = [
+        ("2 versions", fuel(&versions(2), &request)),
+        ("20 versions", fuel(&versions(20), &request)),
+        ("1 rule", fuel(&rules(1), &request)),
+        ("100 rules", fuel(&rules(100), &request)),
+        ("a small cookie header", fuel(&by_cookie, &jar(64))),
+        ("4 KiB of cookies", fuel(&by_cookie, &jar(4096))),
+    ];
+    println!("{figures:?}");
+    let of = |name: &str| figures.iter().find(|(known, _)| *known == name).expect("a figure").1;
+    assert!(of("20 versions") * 10 <= of("2 versions") * 12);
+    assert!(of("100 rules") - of("1 rule") <= 99 * RULE, "{figures:?}");
+    assert!(of("4 KiB of cookies") - of("a small cookie header") <= 4032 * COOKIE_BYTE, "{figures:?}");
+}
+
+/// Fuel for one more rule that does not hold.
+const RULE: u64 = 5_000;
+
+/// Fuel for one more byte of cookies.
+const COOKIE_BYTE: u64 = 100;
+
+#[test]
+fn a_pass_through_request_touches_nothing() {
+    for config in [r#"{"rollouts": []}"#.to_owned(), checkout(r#""match": [{"path": {"exact": "/a"}}]"#)] {
+        let mut worker = Worker::<Wasm>::with(&config);
+        worker.world.take_counts();
+        worker.send(browser("/"));
+        let counts = worker.world.take_counts();
+        for call in ["proxy_replace_header_map_value", "proxy_remove_header_map_value", "proxy_increment_metric"] {
+            assert_eq!(counts.get(call), None, "{counts:?}");
+        }
+    }
+}
+
+#[test]
+fn the_module_is_small() {
+    let size = support::module::bytes().len();
+    println!("{size} bytes");
+    assert!(size < 300 * 1024, "{size} bytes");
+}
+
+#[test]
+fn memory_stays_where_it_is_over_many_requests_and_configurations() {
+    let mut worker = Worker::<Wasm>::with(include_str!("cases/full.json"));
+    let request = browser("/checkout/pay?a=1");
+    let mut after_warming_up = 0;
+    for round in 0..40 {
+        for number in 0..25 {
+            worker.send(request.clone().replace("x-user-id", format!("user-{round}-{number}")));
+        }
+        let weight = format!("\"weight\": {}", 1 + round % 7);
+        let config = include_str!("cases/full.json").replace("\"weight\": 5", &weight);
+        assert!(worker.configure(config));
+        worker.pass(250);
+        if round == 9 {
+            after_warming_up = worker.rig.memory();
+        }
+    }
+    assert_eq!(worker.rig.memory(), after_warming_up, "1,000 requests and 40 configurations");
+}

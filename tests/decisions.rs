@@ -1,0 +1,460 @@
+//! Decisions as data, every one natively and in the built module, and what must hold of all of them.
+
+#[macro_use]
+mod support;
+
+use std::fmt::Write;
+
+use serde::Deserialize;
+use serde_json::{json, Value};
+
+use support::*;
+
+on_both_rigs!(
+    every_condition_holds_where_it_says_so,
+    any_condition_of_a_list_is_enough_and_any_of_a_segment,
+    every_case_decides_as_it_says,
+    the_first_step_that_applies_decides_in_all_combinations,
+    a_thousand_rollouts_decide_each_its_own_host,
+    shares_are_the_weights_and_raising_one_moves_nobody_out,
+);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConditionCase {
+    condition: Value,
+    holds: Vec<RequestCase>,
+    fails: Vec<RequestCase>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RequestCase {
+    target: String,
+    method: String,
+    host: String,
+    headers: Vec<(String, String)>,
+    from: String,
+}
+
+impl Default for RequestCase {
+    fn default() -> Self {
+        Self {
+            target: "/".into(),
+            method: "GET".into(),
+            host: "shop.example.com".into(),
+            headers: Vec::new(),
+            from: "203.0.113.9:41234".into(),
+        }
+    }
+}
+
+impl RequestCase {
+    fn exchange(&self) -> Exchange {
+        let exchange = get("/").replace(":path", latin1(&self.target));
+        let exchange = exchange.replace(":method", &self.method).host(&self.host).from(&self.from);
+        let headers = self.headers.iter();
+        headers.fold(exchange, |exchange, (name, value)| exchange.header(name, latin1(value)))
+    }
+}
+
+fn latin1(text: &str) -> Vec<u8> {
+    text.chars().map(|char| u8::try_from(u32::from(char)).expect("Latin-1")).collect()
+}
+
+fn every_condition_holds_where_it_says_so<R: Rig>() {
+    let cases: Vec<ConditionCase> =
+        serde_json::from_str(include_str!("cases/decisions/conditions.json")).expect("the cases");
+    for case in cases {
+        // As a rule's condition, and as what the whole rollout matches.
+        let ruled = rollout(json!({
+            "rules": [{"name": "it", "match": [case.condition], "version": "canary"}]
+        }));
+        let matched = rollout(json!({"match": [case.condition]}));
+        let mut ruled = Worker::<R>::with(&ruled);
+        let mut matched = Worker::<R>::with(&matched);
+        assert!(!case.holds.is_empty() && !case.fails.is_empty(), "{}", case.condition);
+        for (requests, holds) in [(&case.holds, true), (&case.fails, false)] {
+            for request in requests {
+                let about = format!("{} holds: {holds} for {request:?}", case.condition);
+                let seen = ruled.send(request.exchange());
+                let version = seen.request("x-cohort-checkout");
+                assert_eq!(version.as_deref() == Some("canary"), holds, "{about}");
+                let seen = matched.send(request.exchange());
+                let decided = seen.request("x-cohort-checkout").is_some();
+                assert_eq!(decided, holds, "as match: {about}");
+            }
+        }
+    }
+}
+
+/// A configuration of the rollout `checkout`, in which nobody has the canary's weight, with more keys.
+fn rollout(rest: Value) -> String {
+    let mut rollout = json!({
+        "name": "checkout",
+        "versions": [{"name": "stable"}, {"name": "canary", "weight": 0}],
+        "hashKey": [{"header": "x-user-id"}]
+    });
+    merge(&mut rollout, rest);
+    json!({"rollouts": [rollout]}).to_string()
+}
+
+fn merge(into: &mut Value, rest: Value) {
+    let (Value::Object(into), Value::Object(rest)) = (into, rest) else { panic!("two objects") };
+    into.extend(rest);
+}
+
+fn any_condition_of_a_list_is_enough_and_any_of_a_segment<R: Rig>() {
+    let config = json!({
+        "segments": {
+            "a-or-b": [{"header": {"x-a": {"present": true}}}, {"header": {"x-b": {"present": true}}}],
+            "nobody": [{"path": {"exact": "/nobody"}}]
+        },
+        "rollouts": [{
+            "name": "checkout",
+            "versions": [{"name": "stable"}, {"name": "one", "weight": 0}, {"name": "two", "weight": 0}],
+            "hashKey": [{"header": "x-user-id"}],
+            "rules": [
+                {"name": "both", "segment": "a-or-b", "match": [{"method": ["PUT"]}, {"method": ["POST"]}],
+                 "version": "one"},
+                {"name": "none", "segment": "nobody", "version": "one"},
+                {"name": "segment", "segment": "a-or-b", "version": "two"}
+            ]
+        }]
+    });
+    let mut worker = Worker::<R>::with(&config.to_string());
+    for (header, method, wanted) in [
+        ("x-a", "PUT", "one"),
+        ("x-b", "POST", "one"),
+        ("x-a", "GET", "two"),
+        ("x-b", "GET", "two"),
+        ("x-c", "PUT", "stable"),
+    ] {
+        let seen = worker.send(get("/").replace(":method", method).header(header, "1"));
+        assert_eq!(seen.request("x-cohort-checkout").unwrap(), wanted, "{header} {method}");
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DecisionCase {
+    about: String,
+    config: Value,
+    requests: Vec<Step>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Step {
+    request: RequestCase,
+    version: Option<String>,
+    reason: Option<String>,
+    #[serde(default)]
+    headers: std::collections::BTreeMap<String, Option<String>>,
+    #[serde(default)]
+    cookies: Vec<String>,
+}
+
+fn every_case_decides_as_it_says<R: Rig>() {
+    let cases: Vec<DecisionCase> =
+        serde_json::from_str(include_str!("cases/decisions/decisions.json")).expect("the cases");
+    for case in cases {
+        let mut worker = Worker::<R>::with(&case.config.to_string());
+        for (number, step) in case.requests.iter().enumerate() {
+            let about = format!("{}, request {number}: {:?}", case.about, step.request);
+            let before = reasons(&worker);
+            let seen = worker.send(step.request.exchange());
+            let after = reasons(&worker);
+            let counted = after.iter().find(|(name, count)| {
+                !before.iter().any(|(earlier, before)| earlier == name && before == count)
+            });
+            let (version, reason) = match counted {
+                Some((name, _)) => name.split_once(' ').map(|(v, r)| (Some(v), Some(r))).unwrap(),
+                None => (None, None),
+            };
+            assert_eq!(version, step.version.as_deref(), "{about}");
+            assert_eq!(reason, step.reason.as_deref(), "{about}");
+            for (name, value) in &step.headers {
+                assert_eq!(seen.request(name), *value, "{name}: {about}");
+            }
+            let cookies = seen.cookies();
+            assert_eq!(cookies.len(), step.cookies.len(), "{cookies:?}: {about}");
+            for (cookie, start) in cookies.iter().zip(&step.cookies) {
+                assert!(cookie.starts_with(start), "{cookie}: {about}");
+            }
+        }
+    }
+}
+
+/// `version reason` of the rollout `checkout`, with how often each was counted.
+fn reasons<R: Rig>(worker: &Worker<R>) -> Vec<(String, u64)> {
+    let start = r#"cohort_requests_total{rollout="checkout",rollout_version=""#;
+    let metrics = worker.world.metrics();
+    let lines = metrics.lines().filter_map(|line| line.strip_prefix(start));
+    lines
+        .filter_map(|line| {
+            let (version, rest) = line.split_once("\",reason=\"")?;
+            let (reason, count) = rest.split_once("\"} ")?;
+            let count: u64 = count.parse().ok()?;
+            (count > 0).then(|| (format!("{version} {reason}"), count))
+        })
+        .collect()
+}
+
+/// One version for each way of getting one, so that the version tells the way.
+fn the_first_step_that_applies_decides_in_all_combinations<R: Rig>() {
+    let config = |enabled: bool| {
+        json!({"rollouts": [{
+            "name": "checkout",
+            "enabled": enabled,
+            "versions": [{"name": "stable"}, {"name": "hashed", "weight": 99.996},
+                {"name": "overridden", "weight": 0.001}, {"name": "inherited", "weight": 0.001},
+                {"name": "ruled", "weight": 0.001}, {"name": "pinned", "weight": 0.001}],
+            "hashKey": [{"header": "x-user-id"}],
+            "overrides": {"header": "x-canary"},
+            "inherit": {"addresses": ["203.0.113.0/24"]},
+            "rules": [{"name": "it", "match": [{"header": {"x-rule": {"present": true}}}], "version": "ruled"}],
+            "pin": {"cookie": {"name": "p"}}
+        }]})
+    };
+    let user = user_in("checkout", 0..99_996);
+    for enabled in [true, false] {
+        let mut worker = Worker::<R>::with(&config(enabled).to_string());
+        for combination in 0..32u32 {
+            let has = |bit: u32| combination & 1 << bit != 0;
+            let add = |request: Exchange, bit: u32, name: &str, value: &str| {
+                if has(bit) { request.header(name, value) } else { request }
+            };
+            let request = add(get("/"), 0, "x-canary", "overridden");
+            let request = add(request, 1, "x-cohort-checkout", "inherited");
+            let request = add(request, 2, "x-rule", "1");
+            let request = add(request, 3, "cookie", "p=pinned");
+            let request = add(request, 4, "x-user-id", &user);
+            let steps = ["overridden", "inherited", "ruled", "pinned", "hashed"];
+            let first = (0..5).find(|bit| has(*bit)).map_or("stable", |bit| steps[bit as usize]);
+            let wanted = if enabled { first } else { "stable" };
+            let seen = worker.send(request);
+            let version = seen.request("x-cohort-checkout").unwrap();
+            assert_eq!(version, wanted, "enabled {enabled}, combination {combination:05b}");
+        }
+        let counted: u64 = reasons(&worker).iter().map(|(_, count)| count).sum();
+        assert_eq!(counted, 32, "each request has exactly one reason");
+    }
+}
+
+fn a_thousand_rollouts_decide_each_its_own_host<R: Rig>() {
+    let rollouts: Vec<Value> = (0..1000)
+        .map(|number| {
+            let mut rollout = json!({
+                "name": format!("r{number}"),
+                "versions": [{"name": "a"}, {"name": "b", "weight": 100}],
+                "hashKey": [{"header": "x-user-id"}]
+            });
+            // Each hundredth matches any host, and so is decided with every other one's.
+            if number % 100 != 99 {
+                merge(
+                    &mut rollout,
+                    json!({"match": [{"host": {"exact": format!("h{number}.example")}}]}),
+                );
+            }
+            rollout
+        })
+        .collect();
+    let mut worker = Worker::<R>::with(&json!({"rollouts": rollouts}).to_string());
+    for number in [0, 1, 98, 500, 998] {
+        let host = format!("h{number}.example");
+        let seen = worker.send(get("/").user("u").host(&host));
+        let mut decided: Vec<u32> = (0..10).map(|hundred| hundred * 100 + 99).collect();
+        decided.push(number);
+        decided.sort_unstable();
+        let names: Vec<String> = decided.iter().map(|n| format!("x-cohort-r{n}")).collect();
+        let names = [vec!["x-user-id".to_owned()], names].concat();
+        assert_eq!(seen.request_names(), names, "{host}: each, in the configuration's order");
+    }
+    let seen = worker.send(get("/").header("x-cohort-r7", "b").host("h8.example"));
+    assert_eq!(seen.request("x-cohort-r7"), None, "another rollout's header, forged");
+}
+
+fn shares_are_the_weights_and_raising_one_moves_nobody_out<R: Rig>() {
+    let users = 2_000;
+    let mut before: Vec<bool> = vec![false; users];
+    for weight in [0.0, 1.0, 5.0, 50.0, 100.0] {
+        let config = rollout(json!({
+            "versions": [{"name": "stable"}, {"name": "canary", "weight": weight}]
+        }));
+        let mut worker = Worker::<R>::with(&config);
+        let now: Vec<bool> = (0..users)
+            .map(|user| {
+                let seen = worker.send(get("/").user(&format!("user-{user}")));
+                seen.request("x-cohort-checkout").unwrap() == "canary"
+            })
+            .collect();
+        assert!(before.iter().zip(&now).all(|(before, now)| !before || *now), "moved out at {weight}");
+        let share = now.iter().filter(|canary| **canary).count() as f64 / users as f64 * 100.0;
+        // Four standard errors of a share of 2,000.
+        let error = 4.0 * (weight * (100.0 - weight) / users as f64).sqrt();
+        assert!((share - weight).abs() <= error, "{share} % at a weight of {weight} %");
+        before = now;
+    }
+}
+
+/// The same requests, the same answers, the same counts and the same host calls: with configurations and
+/// requests made at random, natively and in the module.
+#[test]
+fn the_module_decides_as_the_library_does() {
+    for seed in 0..40 {
+        let mut dice = Dice(seed);
+        let config = random_config(&mut dice).to_string();
+        let mut native = Worker::<Native>::with(&config);
+        let mut module = Worker::<Wasm>::with(&config);
+        for number in 0..25 {
+            let request = random_request(&mut dice);
+            let about = format!("seed {seed}, request {number}: {request:?}\nof {config}");
+            let (by_native, by_module) = (native.send(request.clone()), module.send(request));
+            assert_eq!(by_native, by_module, "{about}");
+            let pass = dice.below(400);
+            native.pass(pass);
+            module.pass(pass);
+        }
+        assert_eq!(native.world.metrics(), module.world.metrics(), "seed {seed} of {config}");
+        assert_eq!(native.world.take_log(0), module.world.take_log(0), "seed {seed}");
+        let mut counts = module.world.take_counts();
+        counts.remove("proxy_get_buffer_bytes");
+        assert_eq!(native.world.take_counts(), counts, "seed {seed} of {config}");
+    }
+}
+
+/// Any good configuration of one to four rollouts.
+fn random_config(dice: &mut Dice) -> Value {
+    let rollouts: Vec<Value> =
+        (0..=dice.below(3)).map(|number| random_rollout(dice, number)).collect();
+    json!({
+        "segments": {"s": [random_condition(dice, 2), random_condition(dice, 0)]},
+        "rollouts": rollouts
+    })
+}
+
+fn random_rollout(dice: &mut Dice, number: u64) -> Value {
+    let name = format!("r{number}");
+    let clusters = dice.falls(1, 3);
+    let scheme = *dice.pick(&["cohort", "cohort", "unleash", "flagd"]);
+    let mut versions: Vec<Value> = (0..1 + dice.below(3))
+        .map(|version| json!({"name": format!("v{version}"), "weight": dice.below(34)}))
+        .collect();
+    versions.insert(dice.below(versions.len() as u64 + 1) as usize, json!({"name": "stable"}));
+    for version in &mut versions {
+        if clusters {
+            merge(version, json!({"cluster": format!("c-{}", version["name"].as_str().unwrap())}));
+        }
+        if dice.falls(1, 4) {
+            merge(version, json!({"requestHeaders": {"x-feature": version["name"]}}));
+        }
+    }
+    let mut rollout = json!({"name": name, "versions": versions, "hashScheme": scheme});
+    let sources = [
+        json!({"header": "x-user-id"}),
+        json!({"cookie": "uid"}),
+        json!({"query": "uid"}),
+        json!({"address": true}),
+    ];
+    let mut may = |part: u64, make: &mut dyn FnMut(&mut Dice) -> Value| {
+        if dice.falls(part, 10) {
+            let rest = make(dice);
+            merge(&mut rollout, rest);
+        }
+    };
+    may(10, &mut |dice| json!({"hashKey": [dice.pick(&sources), dice.pick(&sources[..2])]}));
+    may(2, &mut |_| json!({"mode": "shadow"}));
+    may(1, &mut |_| json!({"enabled": false}));
+    may(4, &mut |dice| json!({"match": [random_condition(dice, 1), random_condition(dice, 1)]}));
+    may(3, &mut |_| json!({"anonymousId": {"cookie": {"name": "anon"}}}));
+    may(5, &mut |dice| {
+        let mut pin = json!({"cookie": {"name": format!("pin-{number}")}});
+        if dice.falls(1, 2) {
+            merge(&mut pin, json!({"signingKey": "c2l4dGVlbi1ieXRlcy1vci1tb3JlLW9mLXJhbmRvbQ=="}));
+        }
+        json!({"pin": pin})
+    });
+    may(4, &mut |_| json!({"overrides": {"header": "x-canary", "query": "canary", "cookie": "canary"}}));
+    may(4, &mut |_| json!({"inherit": {"addresses": ["10.0.0.0/8"], "baggage": true}}));
+    may(5, &mut |dice| {
+        json!({"rules": [
+            {"name": "one", "match": [random_condition(dice, 2)], "version": "v0"},
+            {"name": "two", "segment": "s", "weights": {"v0": dice.below(101)}}
+        ]})
+    });
+    may(4, &mut |_| json!({"guard": {"window": "5s", "minRequests": 3, "maxFailureRatio": 0.2,
+        "slowerThan": "100ms", "maxSlowRatio": 0.5, "retryAfter": "2s"}}));
+    may(2, &mut |_| json!({"health": {"v0": {"cluster": "c"}}}));
+    may(2, &mut |_| json!({"ramp": {"start": "2026-11-21T10:00:01Z", "steps": [
+        {"after": "0s", "weights": {"v0": 10}}, {"after": "2s", "weights": {"v0": 90}}]}}));
+    let cluster = clusters.then(|| json!({"clusterHeader": "x-to"})).unwrap_or(json!({}));
+    let mut output = json!({"reasonHeader": format!("x-why-{number}"), "baggage": dice.falls(1, 2)});
+    merge(&mut output, cluster);
+    merge(&mut rollout, json!({"output": output}));
+    rollout
+}
+
+const WORDS: [&str; 8] = ["a", "b", "v0", "v1", "stable", "user-7", "\u{e9}", ""];
+
+fn random_condition(dice: &mut Dice, depth: u32) -> Value {
+    let word = *dice.pick(&WORDS);
+    let text = match dice.below(7) {
+        0 => json!({"exact": word}),
+        1 => json!({"prefix": word, "ignoreCase": dice.falls(1, 2)}),
+        2 => json!({"suffix": word}),
+        3 => json!({"contains": word}),
+        4 => json!({"in": [word, "c"]}),
+        5 => json!({"regex": "^[a-v]"}),
+        _ => json!({"present": dice.falls(1, 2)}),
+    };
+    let mut condition = match dice.below(6) {
+        0 => json!({"header": {"x-a": text}}),
+        1 => json!({"cookie": {"uid": text}}),
+        2 => json!({"query": {"uid": text}}),
+        3 => json!({"method": ["GET"]}),
+        4 => json!({"address": ["10.0.0.0/8"]}),
+        _ => json!({"host": {"exact": "shop.example.com"}}),
+    };
+    if depth > 0 && dice.falls(1, 3) {
+        merge(&mut condition, json!({"not": random_condition(dice, depth - 1)}));
+    }
+    condition
+}
+
+fn random_request(dice: &mut Dice) -> Exchange {
+    let mut target = "/".to_owned();
+    if dice.falls(1, 2) {
+        write!(target, "?uid={}&canary={}", dice.pick(&WORDS), dice.pick(&WORDS)).unwrap();
+    }
+    let mut request = get(&target);
+    for _ in 0..dice.below(8) {
+        let name = *dice.pick(&[
+            "x-user-id", "x-a", "x-canary", "x-cohort-r0", "x-cohort-r1", "x_cohort_r0", "x-to", "x-why-0",
+            "x-feature", "cookie", "cookie", "baggage", "content-type", "x-forwarded-proto", "x-other",
+        ]);
+        let word = *dice.pick(&WORDS);
+        let value = match name {
+            "cookie" => {
+                let name = *dice.pick(&["uid", "anon", "pin-0", "pin-1", "canary"]);
+                format!("x=1; {name}={word}; {name}=z")
+            }
+            "baggage" => format!("a=1,cohort-r0={word},%63ohort-r1={word};p"),
+            "content-type" => "application/grpc".into(),
+            "x-forwarded-proto" => "https".into(),
+            _ => word.into(),
+        };
+        let value = if dice.falls(1, 12) { [value.as_bytes(), b"\xff\x80"].concat() } else { value.into() };
+        request = request.header(name, value);
+    }
+    let address = *dice.pick(&["10.1.2.3:44", "203.0.113.9:1", "[2001:db8::1]:2", "socket"]);
+    let request = request.from(address);
+    let status = *dice.pick(&[200, 200, 200, 404, 500, 503]);
+    let request = request.answered(status).takes(dice.below(200));
+    match dice.below(8) {
+        0 => request.aborted(),
+        1 => request.reply(Reply::new(200).trailer("grpc-status", "14")),
+        2 => request.trailer("x-cohort-r0", "v0").trailer("t", "1"),
+        _ => request,
+    }
+}
