@@ -73,9 +73,9 @@ impl<H: Host> Desk<'_, H> {
         let Health { cluster, path, timeout, .. } = health;
         let times = before.against + 1;
         let heard = match heard {
-            Heard::Status(status) => format!("cluster {cluster} answered GET {path} with {status}"),
+            Heard::Status(status) => format!("GET {path} on cluster {cluster} gave {status}"),
             Heard::Nothing => {
-                format!("cluster {cluster} gave no answer to GET {path} in {timeout} ms")
+                format!("GET {path} on cluster {cluster} gave nothing in {timeout} ms")
             }
             Heard::Unsendable => {
                 format!("cluster {cluster} cannot be asked (does the proxy have one of that name?)")
