@@ -248,7 +248,7 @@ def tripped(
                 pairs = zip(others, canaries, strict=True) if stable else zip(canaries, strict=True)
                 await ask(shop.proxy.url, itertools.chain(*pairs), concurrency=64, **about)
                 try:
-                    await until(shop.held_out, "held out", timeout=max(pause, 0.6))
+                    await until(shop.held_out, "held out", timeout=pause or 1.0)
                     return True
                 except TooLate:
                     pass
