@@ -2,7 +2,7 @@
 keeps a cluster's endpoints to the ready ones, and ends processes with SIGTERM.
 
 Endpoints come with readiness and go with the SIGTERM; the process serves a while longer (`drain`), because a
-proxy hears of it a moment later. A process that turns unready is taken out after three bad answers in a row.
+proxy hears of it a moment later. A process that turns unready is taken out after three seconds of bad answers (Kubernetes takes thirty).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .service import Service
 from .until import until
 
 #: Seconds between two probes, and how many bad answers in a row take a process out.
-PERIOD, FAILURES = 0.25, 3
+PERIOD, FAILURES = 0.25, 12
 #: Seconds for which a process serves after SIGTERM.
 DRAIN = 0.7
 
@@ -88,6 +88,8 @@ class Platform:
         except (aiohttp.ClientError, asyncio.TimeoutError):
             good = False
         self._bad[service] = 0 if good else self._bad[service] + 1
+        if not service.process.alive:
+            self._bad[service] = FAILURES
         if good or self._bad[service] >= FAILURES:
             self._ready[service] = good
 

@@ -66,7 +66,7 @@ async def play(stage: Stage) -> None:
         await until(lambda: stage.load.answered > heard + 100, "a hundred more answers")
         left = (await blue.counts())["requests"] - before
         stage.expect(f"requests to blue now that its sessions have ended: {left}", left == 0)
-        slow = await stage.begin_slow("tester", blue, headers={"cookie": "cohort-checkout=blue"})
+        slow = await stage.begin_slow("tester", "checkout-v1", headers={"cookie": "cohort-checkout=blue"})
         stage.rollout["versions"] = [{"name": "green"}, {"name": "blue", "weight": 0}]
         await stage.apply()
         await stage.retire(blue, slow)
