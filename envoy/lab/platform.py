@@ -2,7 +2,8 @@
 keeps a cluster's endpoints to the ready ones, and ends processes with SIGTERM.
 
 Endpoints come with readiness and go with the SIGTERM; the process serves a while longer (`drain`), because a
-proxy hears of it a moment later. A process that turns unready is taken out after three seconds of bad answers (Kubernetes takes thirty).
+proxy hears of it a moment later. A process whose probe fails for two and a half seconds is taken out; Kubernetes
+takes thirty by default.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .service import Service
 from .until import until
 
 #: Seconds between two probes, and how many bad answers in a row take a process out.
-PERIOD, FAILURES = 0.25, 12
+PERIOD, FAILURES = 0.25, 10
 #: Seconds for which a process serves after SIGTERM.
 DRAIN = 0.7
 

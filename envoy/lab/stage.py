@@ -210,9 +210,7 @@ class Stage:
             self.figure(f"in flight at {service.name}'s SIGTERM", f"{len(answers)}, answered: {good}")
             self.expect(f"requests in flight at SIGTERM: {len(answers)}, answered: {good}", good == len(answers))
 
-    async def begin_slow(
-        self, user: str, name: str, *, count: int = 5, seconds: float = 2.0, **how: Any
-    ) -> Slow:
+    async def begin_slow(self, user: str, name: str, *, count: int = 5, seconds: float = 2.0, **how: Any) -> Slow:
         """Requests of one user that take `seconds` in the processes of a name; returns when all are in flight."""
 
         async def in_flight() -> int:

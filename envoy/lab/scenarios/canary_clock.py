@@ -37,9 +37,7 @@ async def everybody_at(stage: Stage, percent: float) -> Round:
     stage.step(f"the clock: canary at {percent:g} %")
     await until(lambda: weight(stage.proxy), f"the step to {percent} %", holds=lambda now: now == percent, timeout=20)
     there = {**stage.rollout, "versions": [{"name": "stable"}, {"name": "canary", "weight": percent}]}
-    this = await stage.everybody(
-        expected=arithmetic.versions(there, stage.users), wanted=arithmetic.wanted(there)
-    )
+    this = await stage.everybody(expected=arithmetic.versions(there, stage.users), wanted=arithmetic.wanted(there))
     back = this.moves.count("canary", "stable")
     stage.expect(f"users moved only from stable to canary; back: {back}", back == 0)
     return this
