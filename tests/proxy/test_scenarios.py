@@ -36,8 +36,8 @@ FIGURES = {
     "feature-flags": {
         "users moved": {"nobody"},
         "new-cart on for employees": {"1,000 of 1,000 users (100.0 %)"},
-        "new-cart on for beta users": {"87 of 1,000 users (8.7 %)"},
-        "new-cart on for premium users": {"479 of 1,000 users (47.9 %)"},
+        "new-cart on for beta users": {"78 of 1,000 users (7.8 %)"},
+        "new-cart on for premium users": {"504 of 1,000 users (50.4 %)"},
         "new-cart on for everybody else": {"0 of 1,000 users (0.0 %)"},
         "wallet on for users in Spain": {"0 of 1,000 users (0.0 %)"},
         "in flight at checkout-v1's SIGTERM": {"5, answered: 5"},

@@ -52,6 +52,7 @@ async def play(stage: Stage) -> None:
             await stage.services["checkout-v1"].behave(calls=inner.url)
             canary = await stage.deploy("checkout-v2")
             await canary.behave(calls=inner.url)
+            await check(stage)
             await stage.weights(canary=20)
             before = await check(stage)
 
