@@ -331,18 +331,18 @@ class Stage:
         failed = self._failed + len(unwanted)
         await self._show_metrics()
         self.step("closing figures")
+        moved = str(self._moved).split(", ")
         rows = [
             ("requests", f"{self._asked + load.sent:,} ({load.sent:,} of them a steady load all the while)"),
             ("failed requests", str(failed)),
-            *zip(["users moved", *[""] * self._moved.total], str(self._moved).split(", "), strict=False),
+            ("users moved", moved[0]),
+            *(("", direction) for direction in moved[1:]),
             ("slowest answer", f"{load.slowest * 1000:.0f} ms"),
-            *(
-                [("slowest change in force", f"{max(self.changes) * 1000:.0f} ms ({len(self.changes)} changes)")]
-                if self.changes
-                else []
-            ),
-            *self.figures.items(),
         ]
+        if self.changes:
+            slowest = f"{max(self.changes) * 1000:.0f} ms ({len(self.changes)} changes)"
+            rows.append(("slowest change in force", slowest))
+        rows += self.figures.items()
         self.show.table(("", ""), rows)
         beside = f" (beside {len(wanted)} to what was broken on purpose)" if wanted else ""
         self.expect(f"failed requests: {failed}{beside}", failed == 0)
