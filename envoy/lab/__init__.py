@@ -11,6 +11,8 @@ benchmarks. From the inside out:
 ``upstream``   a small service whose behaviour can be changed while it runs (a process of its own)
 ``service``    the handle on such a process
 ``client``     users: everybody asked once, or a steady load
+``visitors``   people with browsers, who keep their cookies and have sessions
+``platform``   what a platform does: readiness, endpoints, SIGTERM
 ``wire``       single requests whose bytes we choose, over HTTP/1.1 and HTTP/2
 ``arithmetic`` where a user belongs, computed without Cohort's code
 ``show``       what a person sees: plain text where there is no terminal

@@ -20,16 +20,18 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import arithmetic, bootstrap
-from .client import USER_ID, Answers, Key, Load, Moves, ask, users
+from . import arithmetic, bootstrap, platform
+from .client import USER_ID, Answer, Answers, Key, Load, Moves, ask, users
 from .envoy import COMMITTED, Envoy, version
 from .service import Service
 from .show import COLOURS, Show, bar
+from .until import until
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Setup:
     services: Sequence[str] = ("checkout-v1", "checkout-v2")
     #: The plugin configuration; default: that of `envoy/filter.yaml`.
     config: Mapping[str, Any] | None = None
+    #: The example it plays, such as `blue-green` for examples/blue-green.json, instead of `config`. The services
+    #: then have a platform that keeps the endpoints to the ready ones.
+    example: str | None = None
+    #: Clusters to which something is deployed later (`Stage.deploy`).
+    later: Sequence[str] = ()
     #: Routes instead of those of `envoy/envoy.yaml` (see `bootstrap.route_by_header`).
     routes: list[dict[str, Any]] | None = None
     #: The rollout that the tables are about.
@@ -92,6 +99,19 @@ class Round:
         return {a.served_by for a in self.answers.values() if a.version == version}
 
 
+def example(name: str) -> dict[str, Any]:
+    """The configuration of an example."""
+    return json.loads((bootstrap.ENVOY_DIR.parent / "examples" / f"{name}.json").read_text())
+
+
+@dataclass
+class Slow:
+    """Requests that take their time in the processes of a name, to be in flight when something happens."""
+
+    name: str
+    tasks: list[asyncio.Task[Answer]]
+
+
 class Stage:
     def __init__(self, scenario: Scenario, show: Show | None = None) -> None:
         self.scenario = scenario
@@ -99,6 +119,8 @@ class Stage:
         self.show = show or Show()
         self.users = users(self.setup.users)
         self.services: dict[str, Service] = {}
+        #: Seconds until each change of the configuration was in force on every worker.
+        self.changes: list[float] = []
         self.last_round: Round | None = None
         self.expectations: list[tuple[bool, str]] = []
         self.figures: dict[str, str] = {}
@@ -110,18 +132,21 @@ class Stage:
     async def __aenter__(self) -> Stage:
         setup = self.setup
         async with AsyncExitStack() as stack:
-            services = [Service(name, drain=setup.drain) for name in setup.services]
+            drain = setup.drain or (platform.DRAIN if setup.example else 0.0)
+            services = [Service(name, drain=drain) for name in setup.services]
             await asyncio.gather(*(stack.enter_async_context(one) for one in services))
             self.services = {one.name: one for one in services}
             self.proxy = await stack.enter_async_context(
                 Envoy(
-                    clusters={one.name: one.address for one in services},
-                    config=COMMITTED if setup.config is None else copy.deepcopy(setup.config),
+                    clusters={one.name: one.address for one in services} | {name: [] for name in setup.later},
+                    config=self._first_config(),
                     routes=setup.routes,
                     **{"concurrency": 2, **setup.envoy},
                 )
             )
             self.config = self.proxy.config
+            if setup.example:
+                self.platform = await stack.enter_async_context(platform.Platform(self.proxy, services))
             self.load = await stack.enter_async_context(
                 Load(
                     self.proxy.url,
@@ -137,6 +162,11 @@ class Stage:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
+    def _first_config(self) -> Any:
+        if self.setup.example:
+            return example(self.setup.example)
+        return COMMITTED if self.setup.config is None else copy.deepcopy(self.setup.config)
+
     # --- what a scenario does ------------------------------------------------------------------------
 
     @property
@@ -148,10 +178,65 @@ class Stage:
         """A version in `config`."""
         return next(one for one in self.rollout["versions"] if one["name"] == name)
 
-    async def apply(self) -> None:
-        """Writes `config` into the live file and awaits that every worker has it."""
+    async def apply(self) -> float:
+        """Writes `config` into the live file and awaits that every worker has it; the seconds it took."""
         took = await self.proxy.configure(self.config)
+        self.changes.append(took)
         self.say(f"filter.yaml rewritten; in force on every worker after {took * 1000:.0f} ms")
+        return took
+
+    async def roll_back(self) -> float:
+        """`apply` for the way back: its time is among the closing figures."""
+        took = await self.apply()
+        self.figure("time to roll back", f"{took * 1000:.0f} ms")
+        self.expect("rolled back on every worker within two seconds", took < 2)
+        return took
+
+    async def deploy(self, name: str) -> Service:
+        """Starts a process in the cluster of that name and awaits that it takes requests."""
+        service = await self.platform.deploy(name)
+        self.services[name] = service
+        self.say(f"{name} started on port {service.address[1]}, ready, in the endpoints")
+        return service
+
+    async def retire(self, service: Service, slow: Slow | None = None) -> None:
+        """Ends a process as a platform does, and says what became of `slow`, requests in flight meanwhile."""
+        counts = await service.counts()
+        code = await self.platform.retire(service)
+        self.expect(f"{service.name} ended in order after {counts['requests']:,} requests", code == 0)
+        if slow:
+            answers = await asyncio.gather(*slow.tasks)
+            good = sum(answer.status == 200 and answer.served_by == slow.name for answer in answers)
+            self.figure(f"in flight at {service.name}'s SIGTERM", f"{len(answers)}, answered: {good}")
+            self.expect(f"requests in flight at SIGTERM: {len(answers)}, answered: {good}", good == len(answers))
+
+    async def begin_slow(self, user: str, name: str, *, count: int = 5, seconds: float = 2.0, **how: Any) -> Slow:
+        """Requests of one user that take `seconds` in the processes of a name; returns when all are in flight."""
+
+        async def in_flight() -> int:
+            counts = [await one.counts() for one in self.platform.members[name]]
+            return sum(one["in_flight"] for one in counts)
+
+        before = await in_flight()
+        key, path = self.setup.key, f"/?delay-ms={seconds * 1000:.0f}"
+
+        async def one() -> Answer:
+            return (await self.ask([user], key=key, path=path, **how))[user]
+
+        slow = Slow(name, [asyncio.create_task(one()) for _ in range(count)])
+        await until(in_flight, f"{count} slow requests in {name}", holds=lambda now: now >= before + count)
+        return slow
+
+    async def ask(self, who: Sequence[str], *, url: str | None = None, **how: Any) -> Answers:
+        """Asks once for each; see `client.ask`. Counts among the requests, not among the moves."""
+        answers = await ask(url or self.proxy.url, who, **{"rollout": self.setup.rollout, **how})
+        self.count(len(answers), sum(answer.failed for answer in answers.values()))
+        return answers
+
+    def count(self, asked: int, failed: int) -> None:
+        """Adds requests to the closing figures that were sent by other means."""
+        self._asked += asked
+        self._failed += failed
 
     async def weights(self, **weights: float) -> None:
         """Sets weights by version name and applies them."""
@@ -186,12 +271,7 @@ class Stage:
                 headers=headers,
                 progress=advance,
             )
-        before = self.last_round.answers if self.last_round else {}
-        this = Round(answers, Moves.between(before, answers))
-        self.last_round = this
-        self._asked += len(answers)
-        self._failed += this.failed
-        self._moved.by_direction += this.moves.by_direction
+        this = self.note(answers)
         if not quiet:
             self._show_round(this, wanted)
         if expected:
@@ -200,6 +280,14 @@ class Stage:
                 f"every user is where the arithmetic puts them: {right:,} of {len(expected):,}",
                 right == len(expected),
             )
+        return this
+
+    def note(self, answers: Answers) -> Round:
+        """Everybody's answers, however they were asked: counts them and who moved since the last round."""
+        before = self.last_round.answers if self.last_round else {}
+        self.last_round = this = Round(answers, Moves.between(before, answers))
+        self.count(len(answers), this.failed)
+        self._moved.by_direction += this.moves.by_direction
         return this
 
     def _show_round(self, this: Round, wanted: Mapping[str, float]) -> None:
@@ -243,13 +331,18 @@ class Stage:
         failed = self._failed + len(unwanted)
         await self._show_metrics()
         self.step("closing figures")
+        moved = str(self._moved).split(", ")
         rows = [
             ("requests", f"{self._asked + load.sent:,} ({load.sent:,} of them a steady load all the while)"),
             ("failed requests", str(failed)),
-            ("users moved", str(self._moved)),
+            ("users moved", moved[0]),
+            *(("", direction) for direction in moved[1:]),
             ("slowest answer", f"{load.slowest * 1000:.0f} ms"),
-            *self.figures.items(),
         ]
+        if self.changes:
+            slowest = f"{max(self.changes) * 1000:.0f} ms ({len(self.changes)} changes)"
+            rows.append(("slowest change in force", slowest))
+        rows += self.figures.items()
         self.show.table(("", ""), rows)
         beside = f" (beside {len(wanted)} to what was broken on purpose)" if wanted else ""
         self.expect(f"failed requests: {failed}{beside}", failed == 0)

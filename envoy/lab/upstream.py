@@ -5,6 +5,9 @@ Every answer is JSON: who served it, and what reached it. ``python -m lab.upstre
 
 - ``GET /ready``: 200 or 503; what a readiness probe or Cohort's health check asks.
 - ``GET /-/behaviour``: the behaviour in force and what was counted; ``PATCH`` changes it.
+- ``GET /login``: begins a session, which lives in this process; ``x-session`` on later answers says ``kept``,
+  or ``lost`` if another process began it.
+- ``?delay-ms=500`` on any path: this request is answered after that time.
 
 On SIGTERM it turns unready, closes connections after their next answer, goes on serving for
 ``--drain`` seconds, lets requests in flight end, and exits with 0.
@@ -16,6 +19,7 @@ import argparse
 import asyncio
 import dataclasses
 import json
+import secrets
 import signal
 import sys
 from dataclasses import dataclass, field
@@ -43,6 +47,8 @@ class Behaviour:
     ready: bool = True
     #: A URL that has to answer 200 for the service to be ready.
     dependency: str | None = None
+    #: A URL that is called for every request, with its `baggage`; its answer becomes a part of ours.
+    calls: str | None = None
     #: Answer with this grpc-status: as a header (HTTP/1.1), in the trailers (HTTP/2).
     grpc_status: int | None = None
     #: Headers on every answer.
@@ -93,7 +99,11 @@ class App:
         self.name = name
         self.behaviour = Behaviour()
         self.draining = False
+        #: For calls to the next service; there while the servers run.
+        self.http: aiohttp.ClientSession
         self.counts = {"requests": 0, "in_flight": 0, "failed": 0, "reset": 0}
+        #: The sessions begun here, by the value of their cookie.
+        self.sessions: set[str] = set()
         self._failures, self._delays, self._resets, self._cuts = Share(), Share(), Share(), Share()
 
     def fate(self) -> Fate:
@@ -131,6 +141,25 @@ class App:
     def answer_headers(self) -> dict[str, str]:
         return {"content-type": "application/json", "x-served-by": self.name, **self.behaviour.headers}
 
+    def session_headers(self, path: str, cookie: str | None) -> dict[str, str]:
+        """Begins a session, or says what became of the one that a request brought."""
+        if path == "/login":
+            session = secrets.token_hex(8)
+            self.sessions.add(session)
+            return {"set-cookie": f"session={session}; Path=/", "x-session": "begun"}
+        if cookie is None:
+            return {}
+        return {"x-session": "kept" if cookie in self.sessions else "lost"}
+
+    async def call(self, request: web.Request) -> tuple[int, Any]:
+        """Calls the next service, as an application does that hands on the baggage of a request."""
+        headers = {"baggage": request.headers["baggage"]} if "baggage" in request.headers else {}
+        try:
+            async with self.http.get(self.behaviour.calls, headers=headers) as answer:
+                return answer.status, await answer.json(content_type=None)
+        except (aiohttp.ClientError, asyncio.TimeoutError, ValueError) as problem:
+            return 0, repr(problem)
+
     def told(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -160,17 +189,22 @@ def http1(app: App) -> web.Application:
         fate = app.fate()
         app.counts["in_flight"] += 1
         try:
-            if fate.delay:
-                await asyncio.sleep(fate.delay)
+            delay = fate.delay + float(request.query.get("delay-ms", 0)) / 1000
+            if delay:
+                await asyncio.sleep(delay)
             if fate.reset:
                 request.transport.abort()
             await request.read()
+            called = await app.call(request) if app.behaviour.calls else None
         finally:
             app.counts["in_flight"] -= 1
-        headers = app.answer_headers()
+        headers = app.answer_headers() | app.session_headers(request.path, request.cookies.get("session"))
         if app.behaviour.grpc_status is not None:
             headers |= {"content-type": "application/grpc", "grpc-status": str(app.behaviour.grpc_status)}
-        body = app.body(request.method, request.raw_path, list(request.raw_headers))
+        more = {} if called is None else {"called": called[1]}
+        if called and called[0] != 200:
+            fate.status = 502
+        body = app.body(request.method, request.raw_path, list(request.raw_headers), **more)
         if fate.cut:
             part = web.StreamResponse(status=fate.status, headers={**headers, "content-length": str(len(body))})
             await part.prepare(request)
@@ -211,6 +245,7 @@ async def run(name: str, host: str, port: int, drain: float, http2: bool) -> Non
 
         server = await serve(app, host, port)
         ports.insert(0, server.sockets[0].getsockname()[1])
+    app.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
     print(json.dumps({"port": ports[0], "control": ports[-1]}), flush=True)
     await stop.wait()
     app.draining = True
@@ -219,6 +254,7 @@ async def run(name: str, host: str, port: int, drain: float, http2: bool) -> Non
     if server:
         server.close()
     await runner.cleanup()
+    await app.http.close()
 
 
 def main() -> None:
