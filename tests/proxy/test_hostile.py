@@ -184,7 +184,8 @@ MALFORMED: dict[str, tuple[bytes, set[int]]] = {
         {400},
     ),
     "length and chunked": (
-        b"POST /checkout/rude/ HTTP/1.1\r\nHost: shop.example.com\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"POST /checkout/rude/ HTTP/1.1\r\nHost: shop.example.com\r\nContent-Length: 5\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n"
         b"0\r\n\r\n",
         {200, 400},
     ),
@@ -202,7 +203,8 @@ MALFORMED: dict[str, tuple[bytes, set[int]]] = {
         {200},
     ),
     "expect": (
-        b"POST /checkout/rude/ HTTP/1.1\r\nHost: shop.example.com\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\na",
+        b"POST /checkout/rude/ HTTP/1.1\r\nHost: shop.example.com\r\nExpect: 100-continue\r\n"
+        b"Content-Length: 1\r\n\r\na",
         {100, 200},
     ),
     "unknown upgrade": (
