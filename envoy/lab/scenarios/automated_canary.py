@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
+from .. import arithmetic
 from ..bootstrap import route_by_header
 from ..envoy import Metrics
 from ..service import Service
@@ -22,14 +24,15 @@ def held_out(told: Metrics) -> bool:
     return told.value("cohort_version_held_out", rollout="checkout", rollout_version="canary") == 1
 
 
-async def all_on_stable(stage: Stage) -> bool:
-    """Whether a hundred users, whichever worker they meet, are all on stable."""
+async def arrived(stage: Stage, expected: Mapping[str, str]) -> bool:
+    """Whether a hundred users, whichever worker they meet, have the versions expected."""
     answers = await stage.ask(stage.users[:100])
-    return {answer.version for answer in answers.values()} == {"stable"}
+    return all(answer.version == expected[user] for user, answer in answers.items())
 
 
 async def play(stage: Stage) -> None:
     nobody = dict.fromkeys(stage.users, "stable")
+    quarter = {user: "canary" if arithmetic.bucket("checkout", user) < 25_000 else "stable" for user in nobody}
     async with Service("payment") as payment:
         stage.step("the canary starts; it is ready when payment is")
         canary = await stage.deploy("checkout-v2")
@@ -47,7 +50,7 @@ async def play(stage: Stage) -> None:
         stage.step("payment goes away, and with it the canary's readiness")
         began = time.monotonic()
         await payment.behave(ready=False)
-        await until(lambda: all_on_stable(stage), "the canary held out by its health check")
+        await until(lambda: arrived(stage, nobody), "the canary held out by its health check")
         stage.figure("unready canary out of traffic after", f"{time.monotonic() - began:.1f} s")
         await stage.everybody(expected=nobody)
         await stage.platform.until_out(canary)
@@ -56,7 +59,7 @@ async def play(stage: Stage) -> None:
         stage.step("payment is back")
         began = time.monotonic()
         await payment.behave(ready=True)
-        await stage.proxy.metrics_when(lambda told: not held_out(told), "the canary back in traffic")
+        await until(lambda: arrived(stage, quarter), "the canary back in traffic")
         stage.figure("ready canary back in traffic after", f"{time.monotonic() - began:.1f} s")
         await everybody_at(stage, 25)
 
@@ -64,7 +67,7 @@ async def play(stage: Stage) -> None:
         began = time.monotonic()
         await canary.behave(delay_ms=800)
         await stage.proxy.metrics_when(held_out, "the canary held out by its guard")
-        await until(lambda: all_on_stable(stage), "everybody on stable")
+        await until(lambda: arrived(stage, nobody), "everybody on stable")
         took = time.monotonic() - began
         stage.figure("time to roll back", f"{took * 1000:.0f} ms (by the guard, from the first slow request)")
         stage.expect("rolled back by itself within five seconds", took < 5)
@@ -77,7 +80,7 @@ async def play(stage: Stage) -> None:
         stage.step("the time of the ramp's last step comes")
         await until(lambda: time.monotonic() > ramp_ends, "the last step", timeout=30)
         await stage.everybody(expected=nobody, quiet=True)
-        stage.expect("a trip ends the ramp: nobody is back on the canary", await all_on_stable(stage))
+        stage.expect("a trip ends the ramp: nobody is back on the canary", await arrived(stage, nobody))
 
         stage.step("the canary ends")
         del rollout["ramp"], rollout["health"]
