@@ -32,7 +32,7 @@ async def play(scenario: stage.Scenario, keep: bool) -> int:
 
 def main() -> int:
     scenarios = all_scenarios()
-    names = "\n".join(f"  {one.name:<14} {one.title}" for one in scenarios.values())
+    names = "\n".join(f"  {one.name:<17} {one.title}" for one in scenarios.values())
     parser = argparse.ArgumentParser(
         prog="python -m lab",
         description="Plays a way to release on a real Envoy.",
