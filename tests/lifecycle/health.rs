@@ -189,9 +189,10 @@ fn the_log_and_the_gauges_tell_of_it<R: Rig>() {
     assert_eq!(
         log.lines().collect::<Vec<_>>(),
         [
-            "rollout checkout: version canary is held out of traffic (health): cluster checkout-v2 is \
-             unhealthy at /ready?deep=1; its users get stable",
-            "rollout checkout: version canary is back in traffic: cluster checkout-v2 is healthy",
+            "rollout checkout: version canary is held out of traffic (health): cluster checkout-v2 answered \
+             GET /ready?deep=1 with 503, 1 in a row; its users get stable",
+            "rollout checkout: version canary is back in traffic: cluster checkout-v2 answered GET /ready?deep=1 with \
+             200, 2 in a row",
         ]
     );
 }

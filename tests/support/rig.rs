@@ -123,6 +123,11 @@ impl<R: Rig> Worker<R> {
         self.rig.call_answered(call.root, call.token, headers);
     }
 
+    /// Whether the configuration that sent `call` is still there to hear the answer.
+    pub fn knows(&self, call: &SentCall) -> bool {
+        self.roots.iter().any(|root| root.id == call.root)
+    }
+
     pub fn id(&self) -> u32 {
         self.id
     }
