@@ -18,6 +18,9 @@ pub enum Event {
 
 /// A virtual machine with the filter in it: the library itself, or the module in an interpreter.
 pub trait Rig: Sized {
+    /// How many times longer than the fastest it takes, for tests that repeat themselves.
+    const SLOWER: u64 = 1;
+
     fn start(world: &Arc<World>) -> Self;
     /// A new root context and its configuration; a refused one is gone at once.
     fn configure(&mut self, root: u32, configuration: &[u8]) -> bool;
