@@ -4,6 +4,7 @@ use crate::support::*;
 
 on_both_rigs!(
     a_failing_version_is_held_out,
+    failures_before_the_first_tick_count,
     every_worker_holds_it_out_within_a_second,
     workers_trip_on_what_they_saw_together_and_once,
     a_pinned_user_falls_back_and_an_override_does_not,
@@ -100,6 +101,14 @@ fn a_failing_version_is_held_out<R: Rig>() {
         (1, 1, 0)
     );
     assert_eq!((weight(&worker, "canary"), weight(&worker, "stable")), (0, 100_000));
+}
+
+fn failures_before_the_first_tick_count<R: Rig>() {
+    let mut worker = Worker::<R>::with(&guarded());
+    drive(&mut worker, &stable_user(), 50, 200);
+    drive(&mut worker, &canary_user(), 50, 500);
+    worker.pass(250);
+    assert_eq!(held_out(&worker), 1);
 }
 
 fn every_worker_holds_it_out_within_a_second<R: Rig>() {
@@ -519,7 +528,7 @@ fn the_log_tells_a_person_what_to_do<R: Rig>() {
     assert_eq!(
         lines,
         [
-            "rollout checkout: version canary is held out of traffic (failures): of 50 answers in 0.2 s \
+            "rollout checkout: version canary is held out of traffic (failures): of 50 answers in 0.5 s \
              50 failed; stable: 0 of 50 failed; its users get stable; it is tried again in 300 s",
             "rollout checkout: version canary is tried again with a tenth of its users",
         ]

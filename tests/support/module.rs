@@ -82,6 +82,8 @@ impl Wasm {
 }
 
 impl Rig for Wasm {
+    const SLOWER: u64 = 20;
+
     fn start(world: &Arc<World>) -> Self {
         static MODULE: OnceLock<(Engine, Module)> = OnceLock::new();
         let (engine, module) = MODULE.get_or_init(|| {

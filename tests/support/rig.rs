@@ -18,6 +18,9 @@ pub enum Event {
 
 /// A virtual machine with the filter in it: the library itself, or the module in an interpreter.
 pub trait Rig: Sized {
+    /// How many times longer than the fastest it takes, for tests that repeat themselves.
+    const SLOWER: u64 = 1;
+
     fn start(world: &Arc<World>) -> Self;
     /// A new root context and its configuration; a refused one is gone at once.
     fn configure(&mut self, root: u32, configuration: &[u8]) -> bool;
@@ -121,6 +124,11 @@ impl<R: Rig> Worker<R> {
         let headers = self.world.state().call_answer.len();
         self.enter(Caller { root: call.root, ..Caller::default() });
         self.rig.call_answered(call.root, call.token, headers);
+    }
+
+    /// Whether the configuration that sent `call` is still there to hear the answer.
+    pub fn knows(&self, call: &SentCall) -> bool {
+        self.roots.iter().any(|root| root.id == call.root)
     }
 
     pub fn id(&self) -> u32 {

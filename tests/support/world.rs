@@ -162,7 +162,8 @@ impl World {
     }
 
     pub fn advance(&self, millis: u64) {
-        self.state().now += millis * 1_000_000;
+        let mut state = self.state();
+        state.now = state.now.saturating_add(millis * 1_000_000);
     }
 
     /// Milliseconds since the Unix epoch.
