@@ -134,6 +134,9 @@ async def say(to: Address, data: bytes) -> Said:
         lengths = [line for line in said.head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
         if lengths:
             said.body = await asyncio.wait_for(reader.readexactly(int(lengths[0].split(b":")[1])), 5)
+        elif b"transfer-encoding: chunked" in said.head.lower():
+            while size := int(await asyncio.wait_for(reader.readline(), 5), 16):
+                said.body += (await reader.readexactly(size + 2))[:-2]
     except (ConnectionError, asyncio.IncompleteReadError, asyncio.TimeoutError):
         pass
     finally:
