@@ -134,6 +134,9 @@ async def say(to: Address, data: bytes) -> Said:
         lengths = [line for line in said.head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
         if lengths:
             said.body = await asyncio.wait_for(reader.readexactly(int(lengths[0].split(b":")[1])), 5)
+        elif b"transfer-encoding: chunked" in said.head.lower():
+            while size := int(await asyncio.wait_for(reader.readline(), 5), 16):
+                said.body += (await reader.readexactly(size + 2))[:-2]
     except (ConnectionError, asyncio.IncompleteReadError, asyncio.TimeoutError):
         pass
     finally:
@@ -148,6 +151,8 @@ class Http2:
     to: Address
     #: Status by stream, as answers come.
     status: dict[int, int] = field(default_factory=dict)
+    #: Response headers by stream.
+    headers: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
     #: Streams that ended, by their reset code; None: with their answer.
     ended: dict[int, int | None] = field(default_factory=dict)
     closed: bool = False
@@ -207,6 +212,7 @@ class Http2:
             while data := await self._reader.read(65536):
                 for event in self.h2.receive_data(data):
                     if isinstance(event, h2.events.ResponseReceived):
+                        self.headers[event.stream_id] = dict(event.headers)
                         self.status[event.stream_id] = int(dict(event.headers)[b":status"])
                     elif isinstance(event, h2.events.DataReceived):
                         self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)

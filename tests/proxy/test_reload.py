@@ -1,0 +1,293 @@
+"""A change of the configuration loses no request and closes no connection, however many come.
+
+Two workers under load over HTTP/1.1 and HTTP/2 on connections that stay open, with slow requests in flight.
+COHORT_RELOADS says how many changes (docs/reports/reload.md has the larger run).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import socket
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conftest import config, rollout
+from lab import arithmetic, bootstrap
+from lab.bootstrap import Address
+from lab.envoy import ConfigRefused, Envoy, module
+from lab.service import Service
+from lab.until import until
+from lab.wire import Connection
+from plugins import with_custom_section
+from rude import Http2
+
+RELOADS = int(os.environ.get("COHORT_RELOADS", "60"))
+#: Seconds that a slow request takes in the upstream.
+SLOW = 1.0
+
+
+@dataclass
+class Epoch:
+    """A configuration, from when it may have been in force until when it may still have been."""
+
+    weight: float
+    since: float
+    until: float = float("inf")
+
+
+@dataclass
+class Sent:
+    """What one request brought."""
+
+    user: str
+    began: float
+    ended: float
+    status: int
+    version: str | None
+    served_by: str | None
+
+
+@dataclass
+class Traffic:
+    """Clients that ask again and again, each on a connection that it keeps."""
+
+    address: Address
+    sent: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    #: Answers over which the proxy asked to close the connection.
+    asked_to_close: int = 0
+    answers: list[Sent] = field(default_factory=list)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def __aenter__(self) -> Traffic:
+        clients = [(self._http1, "HTTP/1.1", "/", 8), (self._http1, "HTTP/1.1, slow", "/slow", 4)]
+        clients += [(self._http2, "HTTP/2", "/", 2), (self._http2, "HTTP/2, slow", "/slow", 1)]
+        for client, kind, path, count in clients:
+            self._tasks += [asyncio.create_task(client(kind, path, number)) for number in range(count)]
+        kinds = {kind for _, kind, _, _ in clients}
+        await until(lambda: set(self.sent), "an answer to every kind of client", holds=lambda seen: seen == kinds)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop.set()
+        await asyncio.gather(*self._tasks)
+
+    def note(self, kind: str, user: str, began: float, status: int, version: str | None, by: str | None) -> None:
+        self.sent[kind] += 1
+        self.answers.append(Sent(user, began, time.monotonic(), status, version, by))
+
+    async def _http1(self, kind: str, path: str, seed: int) -> None:
+        at_random = random.Random(seed)
+        connection = await Connection.open(self.address)
+        while not self._stop.is_set():
+            user, began = f"user-{at_random.randrange(500)}", time.monotonic()
+            try:
+                reply = await connection.get(path, [("x-user-id", user)])
+            except (ConnectionError, asyncio.TimeoutError, OSError) as error:
+                self.wrong.append(f"{kind}: {error!r}")
+                connection = await Connection.open(self.address)
+                continue
+            self.note(kind, user, began, reply.status, reply.one("x-cohort-checkout"), reply.one("x-served-by"))
+            if (reply.one("connection") or "").lower() == "close":
+                self.asked_to_close += 1
+                await connection.__aexit__()
+                connection = await Connection.open(self.address)
+            await asyncio.sleep(0.01)
+        await connection.__aexit__()
+
+    async def _http2(self, kind: str, path: str, seed: int) -> None:
+        at_random = random.Random(-seed - 1)
+        async with Http2(self.address) as client:
+
+            async def ask() -> None:
+                user, began = f"user-{at_random.randrange(500)}", time.monotonic()
+                head = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"lab"), (b":path", path.encode())]
+                stream = await client.begin([*head, (b"x-user-id", user.encode())])
+                status = await client.until_end(stream)
+                told = {name: value.decode() for name, value in client.headers.get(stream, {}).items()}
+                self.note(kind, user, began, status, told.get(b"x-cohort-checkout"), told.get(b"x-served-by"))
+
+            while not self._stop.is_set() and not client.closed:
+                await asyncio.gather(*(ask() for _ in range(4)))
+                await asyncio.sleep(0.02)
+            if client.closed:
+                self.wrong.append(f"{kind}: the connection was closed")
+
+    def check(self, epochs: list[Epoch]) -> None:
+        """Nothing failed, and everybody had a version that a configuration of the time gives."""
+        assert not self.wrong, self.wrong[:5]
+        for one in self.answers:
+            assert one.status == 200, one
+            weights = {epoch.weight for epoch in epochs if epoch.since <= one.ended and epoch.until >= one.began}
+            bucket = arithmetic.bucket("checkout", one.user)
+            allowed = {"canary" if bucket < arithmetic.thousandths(weight) else "stable" for weight in weights}
+            assert one.version in allowed, (one, weights)
+            assert one.version == (one.served_by or "").replace("checkout-v1", "stable").replace(
+                "checkout-v2", "canary"
+            )
+
+
+def slow_routes() -> list[dict[str, Any]]:
+    """`/slow` goes to a service by version; Envoy answers anything else itself."""
+    slow = bootstrap.route_by_header("x-cohort-checkout", {"canary": "checkout-v2"}, "checkout-v1", timeout="20s")
+    for route, cluster in zip(slow, ("checkout-v2", "checkout-v1"), strict=True):
+        route["match"]["prefix"] = "/slow"
+        route["route"]["cluster"] = cluster
+    return [*slow, *bootstrap.answer_directly("x-cohort-checkout", ["canary"], "stable")]
+
+
+@asynccontextmanager
+async def under_load(
+    weight: float = 30, kind: type[Envoy] = Envoy, **more: Any
+) -> AsyncIterator[tuple[Envoy, Traffic]]:
+    """Two workers and their clients."""
+    async with Service("checkout-v1") as v1, Service("checkout-v2") as v2:
+        for service in (v1, v2):
+            await service.behave(delay_ms=SLOW * 1000)
+        clusters = {"checkout-v1": v1.address, "checkout-v2": v2.address}
+        options = {"routes": slow_routes(), "concurrency": 2, "failure_policy": "FAIL_CLOSED", **more}
+        async with kind(config=config(rollout(weight)), clusters=clusters, **options) as proxy:
+            async with Traffic(proxy.address) as traffic:
+                yield proxy, traffic
+
+
+async def closed(proxy: Envoy) -> dict[str, int]:
+    """Connections that Envoy ended, and requests that it ended or answered with an error."""
+    names = "downstream_cx_destroy_local|downstream_cx_drain_close|downstream_rq_rx_reset|downstream_rq_tx_reset"
+    return await proxy.stats(f"^http[.]http[.]({names}|downstream_rq_5xx|downstream_cx_destroy)$")
+
+
+#: Configurations that are refused, another text each time: Envoy asks once about each text.
+BAD = [
+    lambda number: config(rollout(101 + number)),
+    lambda number: '{"rollouts": [' + " " * number,
+    lambda number: {**config(rollout()), f"unknown{number}": 1},
+    lambda number: config(rollout(), rollout(name="checkout", salt=f"s{number}")),
+]
+
+
+async def test_hundreds_of_changes_good_bad_good_lose_nothing_and_close_nothing():
+    at_random = random.Random(1)
+    async with under_load(30) as (proxy, traffic):
+        epochs, before = [Epoch(30, 0.0)], await closed(proxy)
+        refused = 0
+        for number in range(RELOADS):
+            if number % 3 == 1:
+                # A bad one changes nothing at all: no epoch.
+                try:
+                    await proxy.configure(BAD[number // 3 % len(BAD)](number))
+                except ConfigRefused:
+                    refused += 1
+                continue
+            weight = at_random.choice([0, 1.5, 10, 30, 50, 99.999, 100])
+            others = [rollout(50, name=f"other-{n}", output={}) for n in range(at_random.randrange(3))]
+            epochs.append(Epoch(weight, time.monotonic()))
+            await proxy.configure(config(rollout(weight), *others))
+            epochs[-2].until = time.monotonic()
+        after = await closed(proxy)
+    assert refused == len(range(1, RELOADS, 3))
+    assert after == before, "connections closed or requests reset while the configuration changed"
+    traffic.check(epochs)
+    seen = {one.version for one in traffic.answers}
+    assert seen == {"stable", "canary"} and min(traffic.sent.values()) > 0
+    report = os.environ.get("COHORT_REPORT")
+    if report:
+        Path(report).write_text(json.dumps({"changes": RELOADS, "refused": refused, **traffic.sent, **after}))
+
+
+async def test_another_build_of_the_module_takes_over_and_loses_nothing(tmp_path: Path):
+    """The same code under other bytes in another file: to Envoy a new module, with new VMs."""
+    build = tmp_path / "cohort-2.wasm"
+    build.write_bytes(with_custom_section(module().read_bytes(), b"build-2"))
+    async with under_load(30) as (proxy, traffic):
+        before, count = await closed(proxy), len(traffic.answers)
+        vms = "wasm.envoy.wasm.runtime.v8.created"
+        made = (await proxy.stats(vms.replace(".", "[.]")))[vms]
+        for path in (build, module(), build):
+            bootstrap.wasm(proxy.filter)["vm_config"]["code"]["local"]["filename"] = str(path)
+            await proxy.apply_filter()
+            seen = len(traffic.answers)
+            await until(
+                lambda: len(traffic.answers), "answers of the new build", holds=lambda now, n=seen: now > n + 100
+            )
+        assert (await proxy.stats(vms.replace(".", "[.]")))[vms] > made, "new VMs"
+        after = await closed(proxy)
+    assert len(traffic.answers) > count
+    assert after == before
+    traffic.check([Epoch(30, 0.0)])
+
+
+class ByFile(Envoy):
+    """An Envoy whose listener comes from a file too, so that the filter can be taken out of it."""
+
+    def _write_filter(self) -> bool:
+        if not hasattr(self, "document"):
+            self.document = self.bootstrap["static_resources"].pop("listeners")[0]
+            with socket.socket() as one:
+                one.bind(("127.0.0.1", 0))
+                port = one.getsockname()[1]
+            self.document["address"]["socket_address"]["port_value"] = port
+            self.listeners = self.directory / "listeners"
+            self.listeners.mkdir()
+            source = {"path": str(self.listeners / "lds.yaml"), "watched_directory": {"path": str(self.listeners)}}
+            self.bootstrap["dynamic_resources"] = {
+                "lds_config": {"resource_api_version": "V3", "path_config_source": source}
+            }
+            self.write_listener(self.document)
+        return super()._write_filter()
+
+    def write_listener(self, listener: dict[str, Any]) -> None:
+        kind = "type.googleapis.com/envoy.config.listener.v3.Listener"
+        beside = self.listeners / ".new"
+        beside.write_text(bootstrap.dump({"resources": [{"@type": kind, **listener}]}))
+        os.replace(beside, self.listeners / "lds.yaml")
+
+    _has_discovery = True
+
+    async def _listeners(self) -> bool:
+        self.ports = {"http": self.document["address"]["socket_address"]["port_value"]}
+        stats = await self.stats("^listener_manager[.]listener_create_success$")
+        return sum(stats.values()) >= 1
+
+    async def with_filter(self, present: bool) -> None:
+        listener = json.loads(json.dumps(self.document))
+        if not present:
+            bootstrap.connection_manager({"static_resources": {"listeners": [listener]}})["http_filters"].pop(0)
+        name = "^listener_manager[.]listener_in_place_updated$"
+        before = sum((await self.stats(name)).values())
+        self.write_listener(listener)
+
+        async def taken() -> bool:
+            warming = sum((await self.stats("^listener_manager[.]total_listeners_warming$")).values())
+            return sum((await self.stats(name)).values()) > before and not warming
+
+        await until(taken, "the listener", timeout=30)
+
+
+async def test_the_plugin_is_removed_and_added_again_without_losing_a_request():
+    """Without the plugin everybody goes by the route table's default. A listener's own change drains its
+    connections (Envoy asks to close them, over the drain time); the answers all come."""
+    async with under_load(100, ByFile, extra_args=("--drain-time-s", "600")) as (proxy, traffic):
+        for present in (False, True, False, True):
+            await proxy.with_filter(present)
+
+            async def asked() -> str | None:
+                async with await Connection.open(proxy.address) as connection:
+                    return (await connection.get("/", [("x-user-id", "u")])).one("x-served-by")
+
+            wanted = "canary" if present else "stable"
+            await until(asked, f"{wanted} for a new connection", holds=lambda now, wanted=wanted: now == wanted)
+        metrics = await proxy.metrics_when(lambda now: now.sum("cohort_requests_total") > 0, "requests counted")
+        assert metrics.value("cohort_config_invalid") == 0
+    assert not traffic.wrong, traffic.wrong[:5]
+    assert {one.status for one in traffic.answers} == {200}
+    assert {one.version for one in traffic.answers} <= {"canary", None}
