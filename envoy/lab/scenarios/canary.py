@@ -1,4 +1,4 @@
-"""A canary by hand: 5, 25, 50, 100 percent, and back."""
+"""A canary by hand: 5, 25, 50, 100 percent, and back; its processes are scaled before a step and after the way back."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from .. import arithmetic, wire
 from ..stage import Scenario, Setup, Stage
 
 STEPS = (5, 25, 50, 100)
+
+#: Before this step the canary gets a second process.
+SCALED_AT = 50
 
 STORY = """
 A real Envoy runs envoy/envoy.yaml with the filter in front of two versions of a service.
@@ -28,6 +31,8 @@ async def play(stage: Stage) -> None:
         seen = [await watch()]
         for percent in STEPS[1:]:
             stage.step(f"canary to {percent} %")
+            if percent == SCALED_AT:
+                second = await stage.deploy("checkout-v2")
             await stage.weights(canary=percent)
             this = await stage.everybody()
             back = this.moves.count("canary", "stable")
@@ -37,11 +42,16 @@ async def play(stage: Stage) -> None:
         stage.expect(f"canary serves everybody: {len(canary):,} users", len(canary) == len(stage.users))
 
         stage.step(f"roll back: canary to {STEPS[0]} %")
-        await stage.weights(canary=STEPS[0])
+        stays = next(u for u in stage.users if arithmetic.bucket("checkout", u) < STEPS[0] * 1000)
+        slow = await stage.begin_slow(stays, "checkout-v2")
+        stage.version("canary")["weight"] = STEPS[0]
+        await stage.roll_back()
         this = await stage.everybody()
         out = this.moves.count("stable", "canary")
         stage.expect(f"users moved only from canary to stable; the other way: {out}", out == 0)
         seen.append(await watch())
+
+        await stage.retire(second, slow)
 
         story = " → ".join(str(version) for version in seen)
         stage.figure(f"{watched} on one open connection", story)
@@ -51,4 +61,4 @@ async def play(stage: Stage) -> None:
         )
 
 
-SCENARIO = Scenario("canary", "5 → 25 → 50 → 100 percent, and back", Setup(), play, STORY)
+SCENARIO = Scenario("canary", "5 → 25 → 50 → 100 percent, and back", Setup(example="canary"), play, STORY)
