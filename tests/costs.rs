@@ -59,7 +59,10 @@ struct Kind {
 /// Fourteen headers, as a browser sends.
 fn browser(target: &str) -> Exchange {
     get(target)
-        .header("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+        .header(
+            "user-agent",
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        )
         .header("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")
         .header("accept-language", "en-US,en;q=0.5")
         .header("accept-encoding", "gzip, deflate, br, zstd")
@@ -78,7 +81,8 @@ const RULES: &str = r#""rules": [
 
 const REQUEST: &str = "proxy_get_current_time_nanoseconds 1, proxy_get_header_map_pairs 1, proxy_replace_header_map_value 1";
 const RESPONSE: &str = "proxy_get_header_map_value 1";
-const LOG: &str = "proxy_get_current_time_nanoseconds 1, proxy_increment_metric 2, proxy_record_metric 1";
+const LOG: &str =
+    "proxy_get_current_time_nanoseconds 1, proxy_increment_metric 2, proxy_record_metric 1";
 
 fn kinds() -> Vec<Kind> {
     vec![
@@ -239,7 +243,9 @@ fn a_request_makes_the_host_calls_that_it_must_and_no_others() {
     for kind in kinds() {
         assert_eq!(calls::<Native>(&kind)[0], kind.calls[0], "{}, request", kind.name);
         assert_eq!(calls::<Native>(&kind)[1], kind.calls[1], "{}, response", kind.name);
-        for whole in [calls_of_a_whole_request::<Native>(&kind), calls_of_a_whole_request::<Wasm>(&kind)] {
+        for whole in
+            [calls_of_a_whole_request::<Native>(&kind), calls_of_a_whole_request::<Wasm>(&kind)]
+        {
             assert_eq!(whole, sum(&kind.calls), "{}", kind.name);
         }
     }
@@ -334,8 +340,9 @@ fn a_thousand_rollouts_cost_a_request_at_most_a_fifth_more_than_one() {
 #[test]
 fn versions_rules_and_cookies_cost_by_what_they_are() {
     let versions = |count: u32| {
-        let others: Vec<String> =
-            (1..count).map(|n| format!(r#"{{"name": "v{n}", "weight": {}}}"#, 100 / count)).collect();
+        let others: Vec<String> = (1..count)
+            .map(|n| format!(r#"{{"name": "v{n}", "weight": {}}}"#, 100 / count))
+            .collect();
         format!(
             r#"{{"rollouts": [{{"name": "checkout", "versions": [{{"name": "stable"}}, {}],
                 "hashKey": [{{"header": "x-user-id"}}]}}]}}"#,
@@ -373,7 +380,10 @@ fn versions_rules_and_cookies_cost_by_what_they_are() {
     let of = |name: &str| figures.iter().find(|(known, _)| *known == name).expect("a figure").1;
     assert!(of("20 versions") * 10 <= of("2 versions") * 12);
     assert!(of("100 rules") - of("1 rule") <= 99 * RULE, "{figures:?}");
-    assert!(of("4 KiB of cookies") - of("a small cookie header") <= 4032 * COOKIE_BYTE, "{figures:?}");
+    assert!(
+        of("4 KiB of cookies") - of("a small cookie header") <= 4032 * COOKIE_BYTE,
+        "{figures:?}"
+    );
 }
 
 /// Fuel for one more rule that does not hold.
@@ -384,12 +394,18 @@ const COOKIE_BYTE: u64 = 17;
 
 #[test]
 fn a_pass_through_request_touches_nothing() {
-    for config in [r#"{"rollouts": []}"#.to_owned(), checkout(r#""match": [{"path": {"exact": "/a"}}]"#)] {
+    for config in
+        [r#"{"rollouts": []}"#.to_owned(), checkout(r#""match": [{"path": {"exact": "/a"}}]"#)]
+    {
         let mut worker = Worker::<Wasm>::with(&config);
         worker.world.take_counts();
         worker.send(browser("/"));
         let counts = worker.world.take_counts();
-        for call in ["proxy_replace_header_map_value", "proxy_remove_header_map_value", "proxy_increment_metric"] {
+        for call in [
+            "proxy_replace_header_map_value",
+            "proxy_remove_header_map_value",
+            "proxy_increment_metric",
+        ] {
             assert_eq!(counts.get(call), None, "{counts:?}");
         }
     }

@@ -223,7 +223,11 @@ fn the_first_step_that_applies_decides_in_all_combinations<R: Rig>() {
         for combination in 0..32u32 {
             let has = |bit: u32| combination & 1 << bit != 0;
             let add = |request: Exchange, bit: u32, name: &str, value: &str| {
-                if has(bit) { request.header(name, value) } else { request }
+                if has(bit) {
+                    request.header(name, value)
+                } else {
+                    request
+                }
             };
             let request = add(get("/"), 0, "x-canary", "overridden");
             let request = add(request, 1, "x-cohort-checkout", "inherited");
@@ -289,7 +293,10 @@ fn shares_are_the_weights_and_raising_one_moves_nobody_out<R: Rig>() {
                 seen.request("x-cohort-checkout").unwrap() == "canary"
             })
             .collect();
-        assert!(before.iter().zip(&now).all(|(before, now)| !before || *now), "moved out at {weight}");
+        assert!(
+            before.iter().zip(&now).all(|(before, now)| !before || *now),
+            "moved out at {weight}"
+        );
         let share = now.iter().filter(|canary| **canary).count() as f64 / users as f64 * 100.0;
         // Four standard errors of a share of 2,000.
         let error = 4.0 * (weight * (100.0 - weight) / users as f64).sqrt();
@@ -375,7 +382,10 @@ fn random_rollout(dice: &mut Dice, number: u64) -> Value {
         }
         json!({"pin": pin})
     });
-    may(4, &mut |_| json!({"overrides": {"header": "x-canary", "query": "canary", "cookie": "canary"}}));
+    may(
+        4,
+        &mut |_| json!({"overrides": {"header": "x-canary", "query": "canary", "cookie": "canary"}}),
+    );
     may(4, &mut |_| json!({"inherit": {"addresses": ["10.0.0.0/8"], "baggage": true}}));
     may(5, &mut |dice| {
         json!({"rules": [
@@ -383,13 +393,18 @@ fn random_rollout(dice: &mut Dice, number: u64) -> Value {
             {"name": "two", "segment": "s", "weights": {"v0": dice.below(101)}}
         ]})
     });
-    may(4, &mut |_| json!({"guard": {"window": "5s", "minRequests": 3, "maxFailureRatio": 0.2,
-        "slowerThan": "100ms", "maxSlowRatio": 0.5, "retryAfter": "2s"}}));
+    may(4, &mut |_| {
+        json!({"guard": {"window": "5s", "minRequests": 3, "maxFailureRatio": 0.2,
+        "slowerThan": "100ms", "maxSlowRatio": 0.5, "retryAfter": "2s"}})
+    });
     may(2, &mut |_| json!({"health": {"v0": {"cluster": "c"}}}));
-    may(2, &mut |_| json!({"ramp": {"start": "2026-11-21T10:00:01Z", "steps": [
-        {"after": "0s", "weights": {"v0": 10}}, {"after": "2s", "weights": {"v0": 90}}]}}));
+    may(2, &mut |_| {
+        json!({"ramp": {"start": "2026-11-21T10:00:01Z", "steps": [
+        {"after": "0s", "weights": {"v0": 10}}, {"after": "2s", "weights": {"v0": 90}}]}})
+    });
     let cluster = clusters.then(|| json!({"clusterHeader": "x-to"})).unwrap_or(json!({}));
-    let mut output = json!({"reasonHeader": format!("x-why-{number}"), "baggage": dice.falls(1, 2)});
+    let mut output =
+        json!({"reasonHeader": format!("x-why-{number}"), "baggage": dice.falls(1, 2)});
     merge(&mut output, cluster);
     merge(&mut rollout, json!({"output": output}));
     rollout
@@ -430,8 +445,21 @@ fn random_request(dice: &mut Dice) -> Exchange {
     let mut request = get(&target);
     for _ in 0..dice.below(8) {
         let name = *dice.pick(&[
-            "x-user-id", "x-a", "x-canary", "x-cohort-r0", "x-cohort-r1", "x_cohort_r0", "x-to", "x-why-0",
-            "x-feature", "cookie", "cookie", "baggage", "content-type", "x-forwarded-proto", "x-other",
+            "x-user-id",
+            "x-a",
+            "x-canary",
+            "x-cohort-r0",
+            "x-cohort-r1",
+            "x_cohort_r0",
+            "x-to",
+            "x-why-0",
+            "x-feature",
+            "cookie",
+            "cookie",
+            "baggage",
+            "content-type",
+            "x-forwarded-proto",
+            "x-other",
         ]);
         let word = *dice.pick(&WORDS);
         let value = match name {
@@ -444,7 +472,8 @@ fn random_request(dice: &mut Dice) -> Exchange {
             "x-forwarded-proto" => "https".into(),
             _ => word.into(),
         };
-        let value = if dice.falls(1, 12) { [value.as_bytes(), b"\xff\x80"].concat() } else { value.into() };
+        let value =
+            if dice.falls(1, 12) { [value.as_bytes(), b"\xff\x80"].concat() } else { value.into() };
         request = request.header(name, value);
     }
     let address = *dice.pick(&["10.1.2.3:44", "203.0.113.9:1", "[2001:db8::1]:2", "socket"]);

@@ -87,7 +87,8 @@ fn a_module_names_only_modules_below_it() {
         if ["lib", "main"].contains(&module) {
             continue;
         }
-        let own = floor(module).unwrap_or_else(|| panic!("src/{file}: on which floor is {module}?"));
+        let own =
+            floor(module).unwrap_or_else(|| panic!("src/{file}: on which floor is {module}?"));
         for name in named(&code(&text)) {
             looked_at += 1;
             let below = floor(&name).is_some_and(|floor| floor < own);
@@ -114,7 +115,8 @@ fn no_way_leads_around_the_floors() {
     for (file, text) in sources() {
         let code = code(&text);
         // From a file at the top of its module, `super` is the crate.
-        let top = !file.contains('/') || file.matches('/').count() == 1 && file.ends_with("/mod.rs");
+        let top =
+            !file.contains('/') || file.matches('/').count() == 1 && file.ends_with("/mod.rs");
         let steps_out = if top { "super::" } else { "super::super::" };
         let deep = file.matches('/').count() > 1;
         if !deep && !["lib.rs", "main.rs"].contains(&file.as_str()) {
@@ -153,7 +155,8 @@ fn every_file_begins_with_what_it_is() {
 #[test]
 fn what_can_panic_is_denied() {
     let lib = read("src/lib.rs");
-    let denied: String = lib.split("deny(").nth(1).expect("a deny").split(')').next().unwrap().into();
+    let denied: String =
+        lib.split("deny(").nth(1).expect("a deny").split(')').next().unwrap().into();
     for lint in ["unwrap_used", "expect_used", "panic", "indexing_slicing"] {
         assert!(denied.contains(&format!("clippy::{lint}")), "clippy::{lint} is not denied");
     }
@@ -177,7 +180,10 @@ fn only_the_abi_is_unsafe() {
         if file == "wasm/abi.rs" {
             let (blocks, reasons) =
                 (code.matches("unsafe {").count(), text.matches("// SAFETY: ").count());
-            assert!(blocks > 0 && reasons >= blocks.min(20), "{reasons} reasons for {blocks} blocks");
+            assert!(
+                blocks > 0 && reasons >= blocks.min(20),
+                "{reasons} reasons for {blocks} blocks"
+            );
             continue;
         }
         assert!(!code.contains("unsafe {"), "src/{file} has an unsafe block");
@@ -197,7 +203,8 @@ fn the_filter_asks_its_host_for_the_time_and_the_randomness() {
         if file.starts_with("cli/") {
             continue;
         }
-        for word in ["SystemTime", "Instant::now", "HashMap", "HashSet", "thread::spawn", "std::fs"] {
+        for word in ["SystemTime", "Instant::now", "HashMap", "HashSet", "thread::spawn", "std::fs"]
+        {
             assert!(!code(&text).contains(word), "src/{file} uses {word}");
         }
     }

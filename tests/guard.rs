@@ -69,8 +69,15 @@ enum Happening {
     Time(u64),
     /// The clock goes back, as after a correction.
     Back(u64),
-    Canary { answers: u64, failures: u64, slow: u64 },
-    Stable { answers: u64, failures: u64 },
+    Canary {
+        answers: u64,
+        failures: u64,
+        slow: u64,
+    },
+    Stable {
+        answers: u64,
+        failures: u64,
+    },
     /// The proxy begins its counters anew.
     Reset,
 }
@@ -334,7 +341,14 @@ impl Noise {
 
 /// Traffic for `seconds` at `rate` a second, of which `share` goes to the canary; the version's answers fail
 /// with the two probabilities. Answers with when it first tripped, in milliseconds from the start.
-fn simulate(desk: &mut Desk, seed: u64, seconds: u64, rate: u64, share: f64, fails: (f64, f64)) -> Option<u64> {
+fn simulate(
+    desk: &mut Desk,
+    seed: u64,
+    seconds: u64,
+    rate: u64,
+    share: f64,
+    fails: (f64, f64),
+) -> Option<u64> {
     let mut noise = Noise(seed);
     for tick in 0..seconds * 4 {
         for _ in 0..rate / 4 {
@@ -346,7 +360,10 @@ fn simulate(desk: &mut Desk, seed: u64, seconds: u64, rate: u64, share: f64, fai
         }
         desk.tick(START + tick * 250);
     }
-    desk.events.iter().find(|(_, event)| matches!(event, Event::Tripped(_))).map(|(at, _)| at - START)
+    desk.events
+        .iter()
+        .find(|(_, event)| matches!(event, Event::Tripped(_)))
+        .map(|(at, _)| at - START)
 }
 
 #[test]

@@ -26,18 +26,44 @@ const FULL: &str = include_str!("cases/full.json");
 fn busy() -> String {
     FULL.replace(r#""window": "30s", "minRequests": 50"#, r#""window": "2s", "minRequests": 2"#)
         .replace(r#""retryAfter": "5m""#, r#""retryAfter": "1s""#)
-        .replace(r#""interval": "5s", "timeout": "1s""#, r#""interval": "500ms", "timeout": "100ms""#)
+        .replace(
+            r#""interval": "5s", "timeout": "1s""#,
+            r#""interval": "500ms", "timeout": "100ms""#,
+        )
 }
 
 /// A request with anything in it that a proxy lets through, and some that it does not.
 fn anything(dice: &mut Dice) -> Exchange {
-    let targets: [&[u8]; 7] =
-        [b"/", b"/checkout", b"/checkout?canary=always&uid=1", b"*", b"", b"/checkout?\xff", b"/checkout?canary"];
+    let targets: [&[u8]; 7] = [
+        b"/",
+        b"/checkout",
+        b"/checkout?canary=always&uid=1",
+        b"*",
+        b"",
+        b"/checkout?\xff",
+        b"/checkout?canary",
+    ];
     let mut exchange = get("/").replace(":path", dice.pick(&targets));
     let names = [
-        "x-user-id", "cookie", "cookie", "baggage", "x-cohort-checkout", "x_cohort_checkout", "x-cohort-cluster",
-        "x-canary", "x-canary-secret", "x-employee", "x-country", "content-type", "x-forwarded-proto", "x-feature-new-cart",
-        "\u{7f}", "", "x-\u{e9}", ":odd", "x-other",
+        "x-user-id",
+        "cookie",
+        "cookie",
+        "baggage",
+        "x-cohort-checkout",
+        "x_cohort_checkout",
+        "x-cohort-cluster",
+        "x-canary",
+        "x-canary-secret",
+        "x-employee",
+        "x-country",
+        "content-type",
+        "x-forwarded-proto",
+        "x-feature-new-cart",
+        "\u{7f}",
+        "",
+        "x-\u{e9}",
+        ":odd",
+        "x-other",
     ];
     for _ in 0..dice.below(20) {
         let name = *dice.pick(&names);
@@ -57,7 +83,10 @@ fn anything(dice: &mut Dice) -> Exchange {
     let status = *dice.pick(&[0, 100, 101, 200, 204, 304, 404, 500, 503, 65_535]);
     let mut reply = Reply::new(status);
     if dice.falls(1, 2) {
-        reply = reply.header("grpc-status", "-1").header(":status", "again").header("set-cookie", "a=b");
+        reply = reply
+            .header("grpc-status", "-1")
+            .header(":status", "again")
+            .header("set-cookie", "a=b");
     }
     if dice.falls(1, 3) {
         reply = reply.trailer("grpc-status", "99999999999999999999");
@@ -76,9 +105,30 @@ fn anything(dice: &mut Dice) -> Exchange {
 /// A header's value: words that mean something, bytes that mean nothing, and both.
 fn noise(dice: &mut Dice) -> Vec<u8> {
     let pieces: [&[u8]; 24] = [
-        b"cohort-checkout=canary", b"canary", b"stable", b"always", b"cohort-checkout=canary.2026-11-21.", b"%63ohort-checkout=x",
-        b"uid=", b"cohort-id=", b"=", b";", b",", b" ", b"\t", b"\"", b"%", b"%ff", b"\xff\xfe", b"\x80", b"a", b"application/grpc",
-        b"2", b".", b"AAAA", b"\xc3\xa9",
+        b"cohort-checkout=canary",
+        b"canary",
+        b"stable",
+        b"always",
+        b"cohort-checkout=canary.2026-11-21.",
+        b"%63ohort-checkout=x",
+        b"uid=",
+        b"cohort-id=",
+        b"=",
+        b";",
+        b",",
+        b" ",
+        b"\t",
+        b"\"",
+        b"%",
+        b"%ff",
+        b"\xff\xfe",
+        b"\x80",
+        b"a",
+        b"application/grpc",
+        b"2",
+        b".",
+        b"AAAA",
+        b"\xc3\xa9",
     ];
     (0..dice.below(12)).flat_map(|_| dice.pick(&pieces).to_vec()).collect()
 }
@@ -111,7 +161,9 @@ fn live<R: Rig>(seed: u64, percent: u64, clock: bool, steps: u32) -> Worker<R> {
                 }
             }
             10 => {
-                worker.configure(busy().replace("\"weight\": 5", &format!("\"weight\": {}", dice.below(50))));
+                worker.configure(
+                    busy().replace("\"weight\": 5", &format!("\"weight\": {}", dice.below(50))),
+                );
             }
             _ => {
                 worker.configure(*dice.pick(&["", "{", "{\"rollouts\": []}", FULL]));
@@ -192,7 +244,9 @@ fn ten_thousand_cookies_are_read<R: Rig>() {
     for exchange in [
         get("/").cookie(format!("{jar}uid={user}")),
         get("/").cookie(&jar).cookie(format!("uid={user}")),
-        (0..10_000).fold(get("/"), |exchange, _| exchange.cookie("a=1")).cookie(format!("uid={user}")),
+        (0..10_000)
+            .fold(get("/"), |exchange, _| exchange.cookie("a=1"))
+            .cookie(format!("uid={user}")),
         get("/").cookie(";".repeat(65_000)).cookie(format!("uid={user}")),
         get("/").cookie("=".repeat(65_000)).cookie(format!("uid={user}")),
     ] {
@@ -204,7 +258,8 @@ fn raw_bytes_in_every_place_are_let_through<R: Rig>() {
     let mut worker = Worker::<R>::with(&busy());
     for byte in (0x01..=0xffu8).filter(|byte| !b"\r\n".contains(byte)) {
         let raw = [b"a", [byte].as_slice(), b"b"].concat();
-        let cookie = [b"uid=".as_slice(), &raw, b"; cohort-checkout=", &raw, b"; canary=", &raw].concat();
+        let cookie =
+            [b"uid=".as_slice(), &raw, b"; cohort-checkout=", &raw, b"; canary=", &raw].concat();
         let exchange = get("/checkout")
             .header("x-user-id", &raw)
             .header("x-country", &raw)

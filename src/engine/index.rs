@@ -13,7 +13,8 @@ impl<T> Index<T> {
     pub fn new(names: impl IntoIterator<Item = (Vec<u8>, T)>) -> Self {
         let entry = |(name, value): (Vec<u8>, T)| (hash(name.iter().copied()), name.into(), value);
         let mut entries: Vec<_> = names.into_iter().map(entry).collect();
-        entries.sort_by(|one: &(u32, Box<[u8]>, T), other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+        entries
+            .sort_by(|one: &(u32, Box<[u8]>, T), other| (one.0, &one.1).cmp(&(other.0, &other.1)));
         Self { entries }
     }
 
