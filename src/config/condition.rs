@@ -2,11 +2,10 @@
 
 use crate::http::{HeaderName, Network, Pattern};
 
-use super::pattern::{HostPattern, PathPattern};
-use super::place::{Place, Problems};
-use super::read::{List, Map};
-use super::shape::{read_by_shape, shape};
-use super::text::{CookieName, Method, QueryName};
+use super::node::{stated, Node, Problems};
+use super::pattern::{self, PATTERN};
+use super::shape::{shape, Kind};
+use super::text::{networks, COOKIE_NAME, HEADER_NAME, METHOD, NETWORKS, QUERY_NAME};
 use super::value::Value;
 
 /// What a request must be like: all the parts that are stated hold.
@@ -31,54 +30,81 @@ pub struct Condition {
     pub not: Option<Box<Condition>>,
 }
 
+const COMPARISON: Kind = Kind::Object(&PATTERN);
+
+/// Conditions, any of which is enough.
+pub(super) const CONDITIONS: Kind = Kind::List(&Kind::Object(&CONDITION), 1);
+
 shape! {
     /// What a request must be like: all the parts that are stated hold.
-    ConditionShape: "a condition, which is an object with host, path, method, header, cookie, query, address or not" {
+    CONDITION: "Condition", "a condition, which is an object with host, path, method, header, cookie, query, address or not" {
         /// The host, in lower case and without its port.
-        "host" host: optional HostPattern,
+        "host": optional COMPARISON,
         /// The path without the query string.
-        "path" path: optional PathPattern,
+        "path": optional COMPARISON,
         /// Any of these methods.
-        "method" method: optional List<Method, 1>,
+        "method": optional Kind::List(&Kind::Text(&METHOD), 1),
         /// The first line of each of these headers.
-        "header" header: optional Map<HeaderName, Pattern, 1>,
+        "header": optional Kind::Map(&HEADER_NAME, &COMPARISON, 1),
         /// The first cookie of each of these names.
-        "cookie" cookie: optional Map<CookieName, Pattern, 1>,
+        "cookie": optional Kind::Map(&COOKIE_NAME, &COMPARISON, 1),
         /// The first query parameter of each of these names, as it stands in the URL.
-        "query" query: optional Map<QueryName, Pattern, 1>,
+        "query": optional Kind::Map(&QUERY_NAME, &COMPARISON, 1),
         /// The client's address is in one of these networks.
-        "address" address: optional List<Network, 1>,
+        "address": optional NETWORKS,
         /// This does not hold.
-        "not" not: optional Condition,
+        "not": optional Kind::Object(&CONDITION),
     }
     also r#"{"minProperties": 1}"#
 }
 
-read_by_shape!(
-    Condition,
-    ConditionShape,
-    |shape: ConditionShape, at: &Place<'_>, problems: &mut Problems| {
-        if matches!(at.value(), Value::Object(entries) if entries.is_empty()) {
-            let allowed = "a condition with one part or more of host, path, method, header, cookie, query, address, not";
-            problems.add(at, "an empty condition".to_owned(), allowed.to_owned());
+/// [`CONDITIONS`] that are given.
+pub(super) fn any_of(list: &Node<'_>, problems: &mut Problems<'_>) -> Option<Vec<Condition>> {
+    let mut conditions = Vec::with_capacity(list.entries().len());
+    let mut all_good = true;
+    for entry in list.entries() {
+        match stated(entry, |entry| check(entry, problems)).flatten() {
+            Some(condition) => conditions.push(condition),
+            None => all_good = false,
         }
-        Some(Condition {
-            host: shape.host.given().map(|host| host.0),
-            path: shape.path.given().map(|path| path.0),
-            method: whole(shape.method.given().and_then(List::whole), |method| method.0),
-            headers: shape.header.given().and_then(Map::whole).unwrap_or_default(),
-            cookies: whole(shape.cookie.given().and_then(Map::whole), |(name, pattern)| {
-                (name.0, pattern)
-            }),
-            query: whole(shape.query.given().and_then(Map::whole), |(name, pattern)| {
-                (name.0, pattern)
-            }),
-            address: shape.address.given().and_then(List::whole),
-            not: shape.not.given().map(Box::new),
-        })
     }
-);
+    all_good.then_some(conditions)
+}
 
-fn whole<T, U>(list: Option<Vec<T>>, plain: fn(T) -> U) -> Vec<U> {
-    list.unwrap_or_default().into_iter().map(plain).collect()
+fn check(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Condition> {
+    if matches!(node.value, Value::Object(entries) if entries.is_empty()) {
+        let allowed = "a condition with one part or more of host, path, method, header, cookie, query, address, not";
+        problems.add(node, "an empty condition", allowed);
+    }
+    let host = stated(node.get("host"), |node| pattern::check_host(node, problems));
+    let path = stated(node.get("path"), |node| pattern::check_path(node, problems));
+    let [headers, cookies, query] =
+        ["header", "cookie", "query"].map(|key| check_patterns(node.get(key), problems));
+    let not = stated(node.get("not"), |node| check(node, problems));
+    let mut named = Vec::new();
+    for (name, pattern) in headers? {
+        named.push((HeaderName::new(&name)?, pattern));
+    }
+    Some(Condition {
+        host: host?,
+        path: path?,
+        method: node.get("method").entries().iter().filter_map(Node::string).collect(),
+        headers: named,
+        cookies: cookies?,
+        query: query?,
+        address: networks(node.get("address")),
+        not: not?.map(Box::new),
+    })
+}
+
+fn check_patterns(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Vec<(String, Pattern)>> {
+    let mut patterns = Vec::with_capacity(node.entries().len());
+    let mut all_good = true;
+    for entry in node.entries() {
+        match stated(entry, |entry| pattern::check(entry, problems)).flatten() {
+            Some(pattern) => patterns.push((entry.key.to_owned(), pattern)),
+            None => all_good = false,
+        }
+    }
+    all_good.then_some(patterns)
 }

@@ -2,11 +2,10 @@
 
 use crate::bucket::VersionIndex;
 
-use super::place::{Place, Problems};
-use super::read::Field;
-use super::scalar::{Count, Span, Times, LONGEST};
-use super::shape::shape;
-use super::text::Reference;
+use super::node::{Node, Problems};
+use super::scalar::{count, span, LONGEST, RATIO, TIMES};
+use super::shape::{shape, Kind, Scalar};
+use super::text::REFERENCE;
 use super::version::Versions;
 use super::{Millis, Ratio};
 
@@ -39,71 +38,64 @@ pub struct Latency {
 
 shape! {
     /// When a version other than stable is taken out of traffic, and for how long.
-    GuardShape: "an object with maxFailureRatio, or slowerThan and maxSlowRatio" {
+    GUARD: "Guard", "an object with maxFailureRatio, or slowerThan and maxSlowRatio" {
         /// The length of the sliding window.
-        "window" window: defaulted Span<1000, 3_600_000, 1> = "30s",
+        "window": default span(1000, 3_600_000) => Scalar::Text("30s"),
         /// The fewest answers in the window that say anything.
-        "minRequests" min_requests: defaulted Count<1, 1_000_000_000> = 50,
+        "minRequests": default count(1, 1_000_000_000) => Scalar::Number(50.0),
         /// Trips above this share of failures, if it is also timesWorseThanStable times stable's own.
-        "maxFailureRatio" max_failure_ratio: optional Ratio,
+        "maxFailureRatio": optional RATIO,
         /// How many times stable's own share of failures a version's must be.
-        "timesWorseThanStable" times_worse_than_stable: defaulted Times = 2,
+        "timesWorseThanStable": default TIMES => Scalar::Number(2.0),
         /// What a slow answer takes longer than.
-        "slowerThan" slower_than: optional Span<1, 3_600_000, 1>,
+        "slowerThan": optional span(1, 3_600_000),
         /// Trips above this share of slow answers.
-        "maxSlowRatio" max_slow_ratio: optional Ratio,
+        "maxSlowRatio": optional RATIO,
         /// How long a version stays out before a tenth of its users try it again; absent, until the
         /// rollout's configuration changes.
-        "retryAfter" retry_after: optional Span<1000, LONGEST, 1>,
+        "retryAfter": optional span(1000, LONGEST),
         /// The version that gets the users of one that is out; absent, stable.
-        "fallback" fallback: optional Reference,
+        "fallback": optional Kind::Text(&REFERENCE),
     }
     also r#"{"anyOf": [{"required": ["maxFailureRatio"]}, {"required": ["maxSlowRatio"]}],
         "dependentRequired": {"slowerThan": ["maxSlowRatio"], "maxSlowRatio": ["slowerThan"]}}"#
 }
 
-impl GuardShape {
-    pub(super) fn check(
-        self,
-        at: &Place<'_>,
-        versions: &Versions,
-        problems: &mut Problems,
-    ) -> Option<Guard> {
-        let (slower_than, max_slow_ratio) = (&self.slower_than, &self.max_slow_ratio);
-        if self.max_failure_ratio.is_absent()
-            && max_slow_ratio.is_absent()
-            && slower_than.is_absent()
-        {
-            let found = "neither maxFailureRatio nor maxSlowRatio".to_owned();
-            problems.add(at, found, "one of them or both".to_owned());
-        }
-        match (slower_than, max_slow_ratio) {
-            (Field::Given(_), Field::Absent) => {
-                one_alone(at, "slowerThan without maxSlowRatio", problems)
-            }
-            (Field::Absent, Field::Given(_)) => {
-                one_alone(at, "maxSlowRatio without slowerThan", problems)
-            }
-            _ => {}
-        }
-        let fallback = match self.fallback {
-            Field::Given(name) => versions.find(&name.0, &at.at("fallback"), problems),
-            _ => Some(versions.stable),
-        };
-        let latency = self.slower_than.given().zip(self.max_slow_ratio.given());
-        Some(Guard {
-            window: self.window.given()?.0,
-            min_requests: u64::from(self.min_requests.given()?.0),
-            max_failure_ratio: self.max_failure_ratio.given(),
-            times_worse_than_stable: self.times_worse_than_stable.given()?.0,
-            latency: latency
-                .map(|(slower, max_slow_ratio)| Latency { slower_than: slower.0, max_slow_ratio }),
-            retry_after: self.retry_after.given().map(|length| length.0),
-            fallback: fallback?,
-        })
+pub(super) fn check(
+    node: &Node<'_>,
+    versions: &Versions<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<Guard> {
+    let failures = node.get("maxFailureRatio");
+    let (slower, slow) = (node.get("slowerThan"), node.get("maxSlowRatio"));
+    if failures.is_absent() && slow.is_absent() && slower.is_absent() {
+        problems.add(node, "neither maxFailureRatio nor maxSlowRatio", "one of them or both");
     }
+    if slower.is_given() && slow.is_absent() {
+        problems.add(node, "slowerThan without maxSlowRatio", "both or neither");
+    }
+    if slow.is_given() && slower.is_absent() {
+        problems.add(node, "maxSlowRatio without slowerThan", "both or neither");
+    }
+    let fallback = node.get("fallback");
+    let fallback = match fallback.text() {
+        Some(name) => versions.find(name, fallback, problems),
+        None => Some(versions.stable),
+    };
+    Some(Guard {
+        window: node.get("window").number()?,
+        min_requests: node.get("minRequests").number()?,
+        max_failure_ratio: ratio(failures),
+        times_worse_than_stable: node.get("timesWorseThanStable").small()?,
+        latency: slower
+            .number()
+            .zip(ratio(slow))
+            .map(|(slower_than, max_slow_ratio)| Latency { slower_than, max_slow_ratio }),
+        retry_after: node.get("retryAfter").number(),
+        fallback: fallback?,
+    })
 }
 
-fn one_alone(at: &Place<'_>, found: &str, problems: &mut Problems) {
-    problems.add(at, found.to_owned(), "both or neither".to_owned());
+fn ratio(node: &Node<'_>) -> Option<Ratio> {
+    Ratio::from_millionths(node.small()?)
 }

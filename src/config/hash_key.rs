@@ -2,10 +2,10 @@
 
 use crate::http::HeaderName;
 
-use super::place::{Place, Problems};
-use super::read::{exactly_one, Field, True};
-use super::shape::{read_by_shape, shape};
-use super::text::{CookieName, QueryName};
+use super::node::{Node, Problems};
+use super::read::exactly_one;
+use super::shape::{shape, Kind};
+use super::text::{header, COOKIE_NAME, HEADER_NAME, QUERY_NAME};
 
 /// One place to read a user's key; an empty value is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,30 +22,29 @@ pub enum KeySource {
 
 shape! {
     /// One place to read a user's key: exactly one of header, cookie, query and address.
-    KeySourceShape: "an object with exactly one of header, cookie, query, address" {
+    KEY_SOURCE: "KeySource", "an object with exactly one of header, cookie, query, address" {
         /// A header's name.
-        "header" header: optional HeaderName,
+        "header": optional Kind::Text(&HEADER_NAME),
         /// A cookie's name.
-        "cookie" cookie: optional CookieName,
+        "cookie": optional Kind::Text(&COOKIE_NAME),
         /// A query parameter's name.
-        "query" query: optional QueryName,
+        "query": optional Kind::Text(&QUERY_NAME),
         /// The client address that the proxy trusts, without its port.
-        "address" address: optional True,
+        "address": optional Kind::True,
     }
     also r#"{"minProperties": 1, "maxProperties": 1}"#
 }
 
-read_by_shape!(
-    KeySource,
-    KeySourceShape,
-    |shape: KeySourceShape, at: &Place<'_>, problems: &mut Problems| {
-        exactly_one(at, &["header", "cookie", "query", "address"], shape.odd, problems);
-        match shape {
-            KeySourceShape { header: Field::Given(name), .. } => Some(KeySource::Header(name)),
-            KeySourceShape { cookie: Field::Given(name), .. } => Some(KeySource::Cookie(name.0)),
-            KeySourceShape { query: Field::Given(name), .. } => Some(KeySource::Query(name.0)),
-            KeySourceShape { address: Field::Given(True), .. } => Some(KeySource::Address),
-            _ => None,
-        }
+pub(super) fn check(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<KeySource> {
+    exactly_one(node, &["header", "cookie", "query", "address"], problems);
+    if let Some(name) = header(node.get("header")) {
+        return Some(KeySource::Header(name));
     }
-);
+    if let Some(name) = node.get("cookie").string() {
+        return Some(KeySource::Cookie(name));
+    }
+    if let Some(name) = node.get("query").string() {
+        return Some(KeySource::Query(name));
+    }
+    node.get("address").flag().map(|_| KeySource::Address)
+}

@@ -3,11 +3,10 @@
 use crate::bucket::VersionIndex;
 use crate::hash::fingerprint;
 
-use super::place::{Place, Problems};
-use super::read::{Field, Map};
-use super::scalar::{Count, Span};
-use super::shape::{shape, text};
-use super::text::{is_visible, Authority, ClusterName, Reference};
+use super::node::{Node, Problems};
+use super::scalar::{count, span};
+use super::shape::{shape, Kind, Scalar, Text};
+use super::text::{is_visible, AUTHORITY, CLUSTER_NAME, REFERENCE};
 use super::version::Versions;
 use super::Millis;
 
@@ -34,77 +33,75 @@ pub struct Health {
 }
 
 /// The versions that are polled, by name.
-pub(super) type HealthMap = Map<Reference, HealthShape, 0>;
+pub(super) const HEALTH_BY_VERSION: Kind = Kind::Map(&REFERENCE, &Kind::Object(&HEALTH), 0);
 
 shape! {
     /// How a version's cluster is polled.
-    HealthShape: "an object with cluster" {
+    HEALTH: "Health", "an object with cluster" {
         /// The cluster that is asked.
-        "cluster" cluster: required ClusterName,
+        "cluster": required Kind::Text(&CLUSTER_NAME),
         /// The path asked for, with a query string if need be.
-        "path" path: defaulted Target = "/",
+        "path": default Kind::Text(&TARGET) => Scalar::Text("/"),
         /// The host header; absent, the cluster's name.
-        "host" host: optional Authority,
+        "host": optional Kind::Text(&AUTHORITY),
         /// How often it is asked.
-        "interval" interval: defaulted Span<500, 3_600_000, 1> = "5s",
+        "interval": default span(500, 3_600_000) => Scalar::Text("5s"),
         /// How long an answer may take, at most the interval; absent, 1s or the interval if that is shorter.
-        "timeout" timeout: optional Span<1, 3_600_000, 1>,
+        "timeout": optional span(1, 3_600_000),
         /// How many failures in a row make it unhealthy.
-        "unhealthyThreshold" unhealthy_threshold: defaulted Count<1, 1000> = 3,
+        "unhealthyThreshold": default count(1, 1000) => Scalar::Number(3.0),
         /// How many successes in a row make it healthy again.
-        "healthyThreshold" healthy_threshold: defaulted Count<1, 1000> = 2,
+        "healthyThreshold": default count(1, 1000) => Scalar::Number(2.0),
     }
 }
 
-text! {
-    /// A request target.
-    Target: "a path that starts with /, without control characters, spaces and #",
+/// A request target.
+static TARGET: Text = Text::new(
+    "a path that starts with /, without control characters, spaces and #",
     "^/[^#\\u0000-\\u0020\\u007f]*$",
-    |text| text.starts_with('/') && is_visible(text) && !text.contains('#')
-}
+    |text| text.starts_with('/') && is_visible(text) && !text.contains('#'),
+);
 
-/// The checks of `map`, in the versions' order.
+/// The checks of the map at `node`, in the versions' order.
 pub(super) fn check(
-    map: HealthMap,
-    at: &Place<'_>,
-    versions: &Versions,
-    problems: &mut Problems,
+    node: &Node<'_>,
+    versions: &Versions<'_>,
+    problems: &mut Problems<'_>,
 ) -> Vec<Health> {
     let mut checks: Vec<Health> = Vec::new();
-    for (name, shape) in map.0 {
-        let entry = at.at(&name.0);
-        let version = versions.find(&name.0, &entry, problems);
-        let health = shape.and_then(|shape| shape.check(&entry, problems));
+    for entry in node.entries() {
+        let version = versions.find(entry.key, entry, problems);
+        let health = check_one(entry, version.unwrap_or_default(), problems);
         if let (Some(version), Some(health)) = (version, health) {
             let position = checks.partition_point(|other| other.version <= version);
-            checks.insert(position, Health { version, ..health });
+            checks.insert(position, health);
         }
     }
     checks
 }
 
-impl HealthShape {
-    fn check(self, at: &Place<'_>, problems: &mut Problems) -> Option<Health> {
-        let interval = self.interval.given()?.0;
-        let timeout = match self.timeout {
-            Field::Given(timeout) => timeout.0,
-            _ => interval.min(1000),
-        };
-        if timeout > interval {
-            let at = at.at("timeout");
-            problems.add(&at, at.value().shown(), "a duration of at most the interval".to_owned());
-        }
-        let cluster = self.cluster.given()?.0;
-        Some(Health {
-            version: 0,
-            fingerprint: fingerprint(at.value().canonical().as_bytes()),
-            path: self.path.given()?.0,
-            host: self.host.given().map_or_else(|| cluster.clone(), |host| host.0),
-            cluster,
-            interval,
-            timeout,
-            unhealthy_threshold: self.unhealthy_threshold.given()?.0,
-            healthy_threshold: self.healthy_threshold.given()?.0,
-        })
+fn check_one(
+    node: &Node<'_>,
+    version: VersionIndex,
+    problems: &mut Problems<'_>,
+) -> Option<Health> {
+    let interval = node.get("interval").number()?;
+    let stated_timeout = node.get("timeout");
+    let timeout = stated_timeout.number().unwrap_or(interval.min(1000));
+    if timeout > interval {
+        let found = stated_timeout.value.shown();
+        problems.add(stated_timeout, &found, "a duration of at most the interval");
     }
+    let cluster = node.get("cluster").string()?;
+    Some(Health {
+        version,
+        fingerprint: fingerprint(node.value.canonical().as_bytes()),
+        path: node.get("path").string()?,
+        host: node.get("host").string().unwrap_or_else(|| cluster.clone()),
+        cluster,
+        interval,
+        timeout,
+        unhealthy_threshold: node.get("unhealthyThreshold").small()?,
+        healthy_threshold: node.get("healthyThreshold").small()?,
+    })
 }

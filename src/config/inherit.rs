@@ -2,9 +2,9 @@
 
 use crate::http::Network;
 
-use super::place::{Place, Problems};
-use super::read::List;
-use super::shape::{read_by_shape, shape};
+use super::node::Node;
+use super::shape::{shape, Kind, Scalar};
+use super::text::{networks, NETWORKS};
 
 /// Peers whose route header, or baggage member, is taken as the decision.
 #[derive(Clone, Debug)]
@@ -17,14 +17,18 @@ pub struct Inherit {
 
 shape! {
     /// Peers whose route header is taken as the decision.
-    InheritShape: "an object with addresses" {
+    INHERIT: "Inherit", "an object with addresses" {
         /// The networks of these peers.
-        "addresses" addresses: required List<Network, 1>,
+        "addresses": required NETWORKS,
         /// Whether the baggage member counts too.
-        "baggage" baggage: defaulted bool = false,
+        "baggage": default Kind::Flag => Scalar::Flag(false),
     }
 }
 
-read_by_shape!(Inherit, InheritShape, |shape: InheritShape, _: &Place<'_>, _: &mut Problems| {
-    Some(Inherit { addresses: shape.addresses.given()?.whole()?, baggage: shape.baggage.given()? })
-});
+/// `None` if it is not given, or bad.
+pub(super) fn check(node: &Node<'_>) -> Option<Inherit> {
+    Some(Inherit {
+        addresses: networks(node.get("addresses"))?,
+        baggage: node.get("baggage").flag()?,
+    })
+}

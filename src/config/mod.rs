@@ -1,8 +1,9 @@
 //! Bytes to a configuration that cannot be wrong, or every problem with its path (design.md section 2).
 //!
 //! The files mirror the configuration's own tree: what `$.rollouts[0].pin.cookie` may hold is in
-//! `pin.rs` and `cookie.rs`. Each object is declared once, with `shape!`, for the reader and for the
-//! JSON Schema; `check` then sees to what its keys mean together. Both go on after a problem.
+//! `pin.rs` and `cookie.rs`. Each object is declared once, with `shape!`: one reader walks the
+//! declarations, and the JSON Schema is made from them. What was read, a tree of nodes, then goes to the
+//! `check` of each file, which sees to what its keys mean together. Both go on after a problem.
 
 mod condition;
 mod cookie;
@@ -10,11 +11,11 @@ mod guard;
 mod hash_key;
 mod health;
 mod inherit;
+mod node;
 mod output;
 mod overrides;
 mod pattern;
 mod pin;
-mod place;
 mod problem;
 mod protobuf;
 mod ramp;
@@ -49,11 +50,11 @@ pub use schema::schema;
 pub use value::Value;
 pub use version::Version;
 
-use place::{Place, Problems};
-use read::{Field, List, Map, Read};
-use rollout::RolloutShape;
-use shape::shape;
-use text::Label;
+use condition::{any_of, CONDITIONS};
+use node::{Node, Problems, Read};
+use rollout::ROLLOUT;
+use shape::{shape, Kind};
+use text::SEGMENT_NAME;
 
 /// A whole configuration, checked: what it says can be done as it says it.
 #[derive(Debug, Default)]
@@ -73,11 +74,11 @@ pub struct Segment {
 
 shape! {
     /// What Cohort does with requests: Istio's pluginConfig, Envoy's configuration.
-    ConfigShape: "an object with rollouts" {
+    CONFIG: "Config", "an object with rollouts" {
         /// Conditions under a name, which rules refer to; any of a name's conditions is enough.
-        "segments" segments: optional Map<Label, List<Condition, 1>, 0>,
+        "segments": optional Kind::Map(&SEGMENT_NAME, &CONDITIONS, 0),
         /// The rollouts; every one that matches a request is decided, in order.
-        "rollouts" rollouts: required List<RolloutShape, 0>,
+        "rollouts": required Kind::List(&Kind::Object(&ROLLOUT), 0),
     }
 }
 
@@ -99,7 +100,7 @@ impl Config {
             return Err(vec![Problem {
                 path: Path::default(),
                 found: "nothing".to_owned(),
-                allowed: ConfigShape::allowed(),
+                allowed: CONFIG.allowed.to_owned(),
                 hint: None,
             }]);
         }
@@ -123,36 +124,31 @@ impl Config {
     /// # Errors
     /// Every problem, in the order of the document; at least one.
     pub fn from_value(value: &Value) -> Result<Self, Vec<Problem>> {
-        let mut problems = Problems::default();
-        let config = Self::read(&Place::top(value), &mut problems);
+        let mut problems = Problems::new(value);
+        let top = read::read(&Kind::Object(&CONFIG), value, &mut problems);
+        let config = Self::check(&top, &mut problems);
         let problems = problems.into_sorted();
         config.filter(|_| problems.is_empty()).ok_or(problems)
     }
 
-    fn read(at: &Place<'_>, problems: &mut Problems) -> Option<Self> {
-        let shape = ConfigShape::read(at, problems)?;
-        // Nothing can be said about references to segments where those cannot be read.
-        let segments_known = !matches!(shape.segments, Field::Bad);
-        let segments: Vec<Segment> = shape
-            .segments
-            .given()
-            .map_or_else(Vec::new, |map| map.0)
-            .into_iter()
-            .map(|(name, list)| Segment {
-                name: name.0,
-                any: list.and_then(List::whole).unwrap_or_default(),
-            })
-            .collect();
-        let names: Vec<&str> = segments.iter().map(|segment| segment.name.as_str()).collect();
-
-        let rollouts_at = at.at("rollouts");
-        let mut rollouts = Vec::new();
-        for (index, rollout) in shape.rollouts.given()?.0.into_iter().enumerate() {
-            let known = segments_known.then_some(names.as_slice());
-            rollouts
-                .extend(rollout.and_then(|it| it.check(&rollouts_at.nth(index), known, problems)));
+    fn check(top: &Node<'_>, problems: &mut Problems<'_>) -> Option<Self> {
+        let mut segments = Vec::new();
+        let mut names = Vec::new();
+        for entry in top.get("segments").entries() {
+            let any = any_of(entry, problems).unwrap_or_default();
+            segments.push(Segment { name: entry.key.to_owned(), any });
+            names.push(entry.key);
         }
-        shared::check(&rollouts_at, problems);
-        Some(Self { segments, rollouts })
+        // Nothing can be said about references to segments where those cannot be read.
+        let known = !matches!(top.get("segments").read, Read::Bad);
+        let names = known.then_some(names.as_slice());
+
+        let list = top.get("rollouts");
+        let mut rollouts = Vec::new();
+        for rollout in list.entries().iter().filter(|rollout| rollout.is_given()) {
+            rollouts.extend(rollout::check(rollout, names, problems));
+        }
+        shared::check(list.entries(), problems);
+        list.is_given().then_some(Self { segments, rollouts })
     }
 }

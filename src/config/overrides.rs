@@ -3,10 +3,11 @@
 use crate::bucket::VersionIndex;
 use crate::http::{HeaderName, Network};
 
-use super::place::{Place, Problems};
-use super::read::{Field, List, Map, Text};
-use super::shape::{read_by_shape, shape};
-use super::text::{CookieName, Filled, OwnHeader, QueryName, Reference};
+use super::node::{stated, Node, Problems};
+use super::shape::{shape, Kind, Text};
+use super::text::{
+    header, networks, COOKIE_NAME, FILLED, HEADER_NAME, NETWORKS, OWN_HEADER, QUERY_NAME, REFERENCE,
+};
 use super::value::shortened;
 use super::version::Versions;
 
@@ -38,117 +39,116 @@ pub struct SecretHeader {
 
 shape! {
     /// How a person asks for a version, by its name: one or more of header, query and cookie.
-    OverridesShape: "an object with header, query or cookie" {
+    OVERRIDES: "Overrides", "an object with header, query or cookie" {
         /// A header's name.
-        "header" header: optional HeaderName,
+        "header": optional Kind::Text(&HEADER_NAME),
         /// A query parameter's name.
-        "query" query: optional QueryName,
+        "query": optional Kind::Text(&QUERY_NAME),
         /// A cookie's name.
-        "cookie" cookie: optional CookieName,
+        "cookie": optional Kind::Text(&COOKIE_NAME),
         /// Words that stand for a version, beside the versions' own names.
-        "values" values: optional Map<Filled, Reference, 0>,
+        "values": optional Kind::Map(&FILLED, &Kind::Text(&REFERENCE), 0),
         /// What must hold for an override to count.
-        "require" require: optional Require,
+        "require": optional Kind::Object(&REQUIRE),
     }
     also r#"{"anyOf": [{"required": ["header"]}, {"required": ["query"]}, {"required": ["cookie"]}]}"#
 }
 
-impl OverridesShape {
-    pub(super) fn check(
-        self,
-        at: &Place<'_>,
-        versions: &Versions,
-        problems: &mut Problems,
-    ) -> Option<Overrides> {
-        if self.header.is_absent() && self.query.is_absent() && self.cookie.is_absent() && !self.odd
-        {
-            let found = "none of header, query, cookie".to_owned();
-            problems.add(at, found, "one of them or more".to_owned());
-        }
-        let mut values = Vec::new();
-        let values_at = at.at("values");
-        for (word, version) in self.values.given().map_or_else(Vec::new, |map| map.0) {
-            let Some(version) = version else { continue };
-            let word_at = values_at.at(&word.0);
-            if let Some(index) = versions.find(&version.0, &word_at, problems) {
-                if versions.is_other(&word.0, index) {
-                    let name = shortened(&word.0);
-                    let allowed = format!("{name}, which is a version's own name");
-                    problems.add(&word_at, format!("another version for {name}"), allowed);
-                }
-                values.push((word.0, index));
-            }
-        }
-        Some(Overrides {
-            header: self.header.given(),
-            query: self.query.given().map(|name| name.0),
-            cookie: self.cookie.given().map(|name| name.0),
-            values,
-            require: self.require.given().unwrap_or_default(),
-        })
+pub(super) fn check(
+    node: &Node<'_>,
+    versions: &Versions<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<Overrides> {
+    let [by_header, query, cookie] = ["header", "query", "cookie"].map(|key| node.get(key));
+    if by_header.is_absent() && query.is_absent() && cookie.is_absent() && !node.odd {
+        problems.add(node, "none of header, query, cookie", "one of them or more");
     }
+    let require = stated(node.get("require"), |node| Some(check_require(node, problems)));
+    Some(Overrides {
+        header: header(by_header),
+        query: query.string(),
+        cookie: cookie.string(),
+        values: check_values(node.get("values"), versions, problems),
+        require: require?.unwrap_or_default(),
+    })
+}
+
+fn check_values(
+    node: &Node<'_>,
+    versions: &Versions<'_>,
+    problems: &mut Problems<'_>,
+) -> Vec<(String, VersionIndex)> {
+    let mut values = Vec::new();
+    for entry in node.entries() {
+        let Some(version) = entry.text() else { continue };
+        let Some(index) = versions.find(version, entry, problems) else { continue };
+        if versions.is_other(entry.key, index) {
+            let name = shortened(entry.key);
+            problems.add(
+                entry,
+                &format!("another version for {name}"),
+                &format!("{name}, which is a version's own name"),
+            );
+        }
+        values.push((entry.key.to_owned(), index));
+    }
+    values
 }
 
 shape! {
     /// What must hold for an override to count: everything that is stated.
-    RequireShape: "an object with addresses, or secretHeader and secretSha256" {
+    REQUIRE: "Require", "an object with addresses, or secretHeader and secretSha256" {
         /// The client's address is in one of these networks.
-        "addresses" addresses: optional List<Network, 1>,
+        "addresses": optional NETWORKS,
         /// A header that never reaches an upstream.
-        "secretHeader" secret_header: optional OwnHeader,
+        "secretHeader": optional Kind::Text(&OWN_HEADER),
         /// The SHA-256 of that header's value.
-        "secretSha256" secret_sha256: optional Sha256,
+        "secretSha256": optional Kind::Text(&SHA256),
     }
     also r#"{"minProperties": 1,
         "dependentRequired": {"secretHeader": ["secretSha256"], "secretSha256": ["secretHeader"]}}"#
 }
 
-read_by_shape!(
-    Require,
-    RequireShape,
-    |shape: RequireShape, at: &Place<'_>, problems: &mut Problems| {
-        let alone = match (&shape.secret_header, &shape.secret_sha256) {
-            (Field::Absent, Field::Absent) if shape.addresses.is_absent() && !shape.odd => {
-                "an empty object"
-            }
-            (Field::Given(_), Field::Absent) => "secretHeader without secretSha256",
-            (Field::Absent, Field::Given(_)) => "secretSha256 without secretHeader",
-            _ => "",
-        };
-        if !alone.is_empty() {
-            let allowed = "addresses, secretHeader and secretSha256 together, or all three";
-            problems.add(at, alone.to_owned(), allowed.to_owned());
-        }
-        let secret = shape.secret_header.given().zip(shape.secret_sha256.given());
-        Some(Require {
-            addresses: shape.addresses.given().and_then(List::whole),
-            secret: secret
-                .map(|(header, sha256)| SecretHeader { header: header.0, sha256: sha256.0 }),
-        })
+fn check_require(node: &Node<'_>, problems: &mut Problems<'_>) -> Require {
+    let addresses = node.get("addresses");
+    let (name, digest) = (node.get("secretHeader"), node.get("secretSha256"));
+    let nothing = addresses.is_absent() && name.is_absent() && digest.is_absent();
+    let alone = if nothing && !node.odd {
+        "an empty object"
+    } else if name.is_given() && digest.is_absent() {
+        "secretHeader without secretSha256"
+    } else if name.is_absent() && digest.is_given() {
+        "secretSha256 without secretHeader"
+    } else {
+        ""
+    };
+    if !alone.is_empty() {
+        problems.add(
+            node,
+            alone,
+            "addresses, secretHeader and secretSha256 together, or all three",
+        );
     }
-);
+    let secret = header(name).zip(digest.text().and_then(sha256));
+    Require {
+        addresses: networks(addresses),
+        secret: secret.map(|(header, sha256)| SecretHeader { header, sha256 }),
+    }
+}
 
 /// A SHA-256 in hexadecimal.
-pub(super) struct Sha256([u8; 32]);
+static SHA256: Text =
+    Text::new("64 hexadecimal digits", "^[0-9A-Fa-f]{64}$", |text| sha256(text).is_some())
+        .kept_secret(|text| format!("a string of {} characters", text.chars().count()));
 
-impl Text for Sha256 {
-    const ALLOWED: &'static str = "64 hexadecimal digits";
-    const PATTERN: &'static str = "^[0-9A-Fa-f]{64}$";
-    const SECRET: bool = true;
-
-    fn parse(text: &str) -> Option<Self> {
-        let digit = |byte: &u8| char::from(*byte).to_digit(16).map(|digit| digit as u8);
-        let mut sha256 = [0; 32];
-        if text.len() != 64 {
-            return None;
-        }
-        for (byte, pair) in sha256.iter_mut().zip(text.as_bytes().chunks(2)) {
-            *byte = digit(pair.first()?)? << 4 | digit(pair.last()?)?;
-        }
-        Some(Self(sha256))
+fn sha256(text: &str) -> Option<[u8; 32]> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).map(|digit| digit as u8);
+    let mut sha256 = [0; 32];
+    if text.len() != 64 {
+        return None;
     }
-
-    fn found(text: &str) -> String {
-        format!("a string of {} characters", text.chars().count())
+    for (byte, pair) in sha256.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = digit(pair.first()?)? << 4 | digit(pair.last()?)?;
     }
+    Some(sha256)
 }

@@ -3,51 +3,57 @@
 use crate::http::pattern::{compile, Test};
 use crate::http::Pattern;
 
-use super::place::{Place, Problems};
-use super::read::{exactly_one, Field, List};
-use super::shape::{read_by_shape, shape};
+use super::node::{Node, Problems};
+use super::read::exactly_one;
+use super::shape::{shape, Kind, Scalar};
+use super::text::ANY;
+use super::value::shortened;
 
 shape! {
     /// A comparison of a text: exactly one of exact, prefix, suffix, contains, regex, in and present.
-    PatternShape: "an object with exactly one of exact, prefix, suffix, contains, regex, in, present" {
+    PATTERN: "Pattern", "an object with exactly one of exact, prefix, suffix, contains, regex, in, present" {
         /// The whole text.
-        "exact" exact: optional String,
+        "exact": optional Kind::Text(&ANY),
         /// How the text starts.
-        "prefix" prefix: optional String,
+        "prefix": optional Kind::Text(&ANY),
         /// How the text ends.
-        "suffix" suffix: optional String,
+        "suffix": optional Kind::Text(&ANY),
         /// What stands anywhere in the text.
-        "contains" contains: optional String,
+        "contains": optional Kind::Text(&ANY),
         /// A regular expression that matches anywhere in the text, in linear time; at most 1,000 characters.
-        "regex" regex: optional String,
+        "regex": optional Kind::Text(&ANY),
         /// The whole text is one of these.
-        "in" one_of: optional List<String, 1>,
+        "in": optional Kind::List(&Kind::Text(&ANY), 1),
         /// Whether there is a value at all.
-        "present" present: optional bool,
+        "present": optional Kind::Flag,
         /// Whether ASCII letters of either case are the same.
-        "ignoreCase" ignore_case: defaulted bool = false,
+        "ignoreCase": default Kind::Flag => Scalar::Flag(false),
     }
     also r#"{"oneOf": [{"required": ["exact"]}, {"required": ["prefix"]}, {"required": ["suffix"]},
         {"required": ["contains"]}, {"required": ["regex"]}, {"required": ["in"]}, {"required": ["present"]}]}"#
 }
 
-read_by_shape!(Pattern, PatternShape, |shape, at: &Place<'_>, problems: &mut Problems| {
-    build(shape, at, false, |_| None, problems)
-});
+/// A comparison of any text.
+pub(super) fn check(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Pattern> {
+    check_part(node, &Compared { fold: false, wrong: |_| None }, problems)
+}
 
 /// A comparison of a host: in lower case, without port.
-pub(super) struct HostPattern(pub(super) Pattern);
-
-read_by_shape!(HostPattern, PatternShape, |shape, at: &Place<'_>, problems: &mut Problems| {
-    build(shape, at, true, wrong_host, problems).map(HostPattern)
-});
+pub(super) fn check_host(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Pattern> {
+    check_part(node, &Compared { fold: true, wrong: wrong_host }, problems)
+}
 
 /// A comparison of a path: without the query string.
-pub(super) struct PathPattern(pub(super) Pattern);
+pub(super) fn check_path(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Pattern> {
+    check_part(node, &Compared { fold: false, wrong: wrong_path }, problems)
+}
 
-read_by_shape!(PathPattern, PatternShape, |shape, at: &Place<'_>, problems: &mut Problems| {
-    build(shape, at, false, wrong_path, problems).map(PathPattern)
-});
+/// The part of a request that is compared.
+struct Compared {
+    /// Whether it is in lower case, whatever the request says.
+    fold: bool,
+    wrong: Wrong,
+}
 
 /// Says what is allowed instead where `text`, of which `key` tells the part, can never be seen.
 type Wrong = fn(Part<'_>) -> Option<&'static str>;
@@ -70,55 +76,55 @@ fn wrong_path(part: Part<'_>) -> Option<&'static str> {
     wrong.then_some("a path that starts with / and has no query string")
 }
 
-fn build(
-    shape: PatternShape,
-    at: &Place<'_>,
-    fold: bool,
-    wrong: Wrong,
-    problems: &mut Problems,
+impl Compared {
+    /// The text at `node` as the compared part would have it.
+    fn bytes(
+        &self,
+        node: &Node<'_>,
+        is_start: bool,
+        problems: &mut Problems<'_>,
+    ) -> Option<Box<[u8]>> {
+        let text = node.text()?;
+        if let Some(allowed) = (self.wrong)(Part { text, is_start }) {
+            problems.add(node, &shortened(text), allowed);
+        }
+        let text = if self.fold { text.to_ascii_lowercase() } else { text.to_owned() };
+        Some(text.into_bytes().into_boxed_slice())
+    }
+}
+
+fn check_part(
+    node: &Node<'_>,
+    compared: &Compared,
+    problems: &mut Problems<'_>,
 ) -> Option<Pattern> {
     let kinds = ["exact", "prefix", "suffix", "contains", "regex", "in", "present"];
-    exactly_one(at, &kinds, shape.odd, problems);
-    let ignore_case = shape.ignore_case.given()? || fold;
-    let mut bytes = |text: String, is_start: bool, at: &Place<'_>| {
-        if let Some(allowed) = wrong(Part { text: &text, is_start }) {
-            problems.add(at, super::value::shortened(&text), allowed.to_owned());
+    exactly_one(node, &kinds, problems);
+    let ignore_case = node.get("ignoreCase").flag()? || compared.fold;
+    let given = kinds.iter().map(|kind| node.get(kind)).find(|node| node.is_given())?;
+    let test = match given.key {
+        "exact" => Test::Exact(compared.bytes(given, true, problems)?),
+        "prefix" => Test::Prefix(compared.bytes(given, true, problems)?),
+        "suffix" => Test::Suffix(compared.bytes(given, false, problems)?),
+        "contains" => Test::Contains(compared.bytes(given, false, problems)?),
+        "in" => {
+            let mut texts = Vec::with_capacity(given.entries().len());
+            for entry in given.entries() {
+                texts.extend(compared.bytes(entry, true, problems));
+            }
+            Test::In(texts)
         }
-        let text = if fold { text.to_ascii_lowercase() } else { text };
-        text.into_bytes().into_boxed_slice()
-    };
-    let test = match shape {
-        PatternShape { exact: Field::Given(text), .. } => {
-            Test::Exact(bytes(text, true, &at.at("exact")))
-        }
-        PatternShape { prefix: Field::Given(text), .. } => {
-            Test::Prefix(bytes(text, true, &at.at("prefix")))
-        }
-        PatternShape { suffix: Field::Given(text), .. } => {
-            Test::Suffix(bytes(text, false, &at.at("suffix")))
-        }
-        PatternShape { contains: Field::Given(text), .. } => {
-            Test::Contains(bytes(text, false, &at.at("contains")))
-        }
-        PatternShape { one_of: Field::Given(list), .. } => {
-            let list_at = at.at("in");
-            let texts = list.0.into_iter().enumerate();
-            Test::In(
-                texts.filter_map(|(i, text)| Some(bytes(text?, true, &list_at.nth(i)))).collect(),
-            )
-        }
-        PatternShape { regex: Field::Given(text), .. } => match compile(&text, ignore_case) {
+        "regex" => match compile(given.text()?, ignore_case) {
             Ok(regex) => Test::Regex(Box::new(regex)),
             Err(found) => {
                 let allowed = "a regular expression of at most 1000 characters, without look-around and back-references";
-                problems.add(&at.at("regex"), found, allowed.to_owned());
+                problems.add(given, &found, allowed);
                 return None;
             }
         },
-        PatternShape { present: Field::Given(present), .. } => Test::Present(present),
-        _ => return None,
+        _ => Test::Present(given.flag()?),
     };
     // Host names have no case, and exact ones are in lower case as the request's is.
     let exact = matches!(test, Test::Exact(_) | Test::In(_));
-    Some(Pattern::new(test, ignore_case && !(fold && exact)))
+    Some(Pattern::new(test, ignore_case && !(compared.fold && exact)))
 }

@@ -8,9 +8,9 @@ use base64::{alphabet, Engine};
 
 use crate::http::SetCookie;
 
-use super::place::{Place, Problems};
-use super::read::Text;
-use super::shape::{read_by_shape, shape, text};
+use super::cookie::{self, COOKIE};
+use super::node::{Node, Problems};
+use super::shape::{shape, Kind, Text};
 
 /// How a user's version is remembered.
 #[derive(Clone)]
@@ -35,36 +35,46 @@ impl fmt::Debug for Pin {
 
 shape! {
     /// How a user's version is remembered.
-    PinShape: "an object with cookie" {
+    PIN: "Pin", "an object with cookie" {
         /// The cookie that remembers it.
-        "cookie" cookie: required SetCookie,
+        "cookie": required Kind::Object(&COOKIE),
         /// Pins of another generation are worth nothing.
-        "generation" generation: optional Generation,
+        "generation": optional Kind::Text(&GENERATION),
         /// The key that pins are signed with, in base64; 16 bytes or more. The rollout has a hashKey or
         /// an anonymousId.
-        "signingKey" signing_key: optional SigningKey,
+        "signingKey": optional Kind::Text(&SIGNING_KEY),
     }
 }
 
-read_by_shape!(Pin, PinShape, |shape: PinShape, _: &Place<'_>, _: &mut Problems| {
+pub(super) fn check(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Pin> {
     Some(Pin {
-        cookie: shape.cookie.given()?,
-        generation: shape.generation.given().map_or_else(String::new, |generation| generation.0),
-        signing_key: shape.signing_key.given().map(|key| key.0),
+        cookie: cookie::check(node.get("cookie"), problems)?,
+        generation: node.get("generation").string().unwrap_or_default(),
+        signing_key: node.get("signingKey").text().and_then(signing_key),
     })
-});
+}
 
-text! {
-    /// What tells pins of before from pins of now.
-    Generation: "1 to 64 letters, digits, - and _", "^[A-Za-z0-9_-]{1,64}$",
-    |text| {
+/// What tells pins of before from pins of now.
+static GENERATION: Text =
+    Text::new("1 to 64 letters, digits, - and _", "^[A-Za-z0-9_-]{1,64}$", |text| {
         let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         (1..=64).contains(&text.len()) && text.bytes().all(good)
-    }
-}
+    });
 
-/// The bytes of an HMAC key.
-pub(super) struct SigningKey(Vec<u8>);
+/// An HMAC key.
+static SIGNING_KEY: Text =
+    Text::new("16 bytes or more in base64", "^[A-Za-z0-9+/]{22,}={0,2}$", |text| {
+        signing_key(text).is_some()
+    })
+    .kept_secret(|text| match BASE64.decode(text) {
+        Ok(key) if key.len() == 1 => "a key of 1 byte".to_owned(),
+        Ok(key) => format!("a key of {} bytes", key.len()),
+        Err(_) => "a string that is not base64".to_owned(),
+    });
+
+fn signing_key(text: &str) -> Option<Vec<u8>> {
+    BASE64.decode(text).ok().filter(|key| key.len() >= 16)
+}
 
 /// Standard base64, with padding or without.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -72,29 +82,10 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-impl Text for SigningKey {
-    const ALLOWED: &'static str = "16 bytes or more in base64";
-    const PATTERN: &'static str = "^[A-Za-z0-9+/]{22,}={0,2}$";
-    const SECRET: bool = true;
-
-    fn parse(text: &str) -> Option<Self> {
-        let key = BASE64.decode(text).ok()?;
-        (key.len() >= 16).then_some(Self(key))
-    }
-
-    fn found(text: &str) -> String {
-        match BASE64.decode(text) {
-            Ok(key) if key.len() == 1 => "a key of 1 byte".to_owned(),
-            Ok(key) => format!("a key of {} bytes", key.len()),
-            Err(_) => "a string that is not base64".to_owned(),
-        }
-    }
-}
-
 shape! {
     /// How a visitor without a key gets one.
-    AnonymousIdShape: "an object with cookie" {
+    ANONYMOUS_ID: "AnonymousId", "an object with cookie" {
         /// The cookie that carries the random id.
-        "cookie" cookie: required SetCookie,
+        "cookie": required Kind::Object(&COOKIE),
     }
 }

@@ -2,11 +2,10 @@
 
 use crate::bucket::Split;
 
-use super::place::{Place, Problems};
-use super::read::List;
-use super::scalar::{Instant, Span, LONGEST};
-use super::shape::shape;
-use super::version::{Versions, Weights};
+use super::node::{Node, Problems};
+use super::scalar::{parse_instant, span, INSTANT, LONGEST};
+use super::shape::{shape, Kind};
+use super::version::{Versions, WEIGHTS};
 use super::Millis;
 
 /// Weights that follow the clock.
@@ -29,54 +28,43 @@ pub struct Step {
 shape! {
     /// Weights that follow the clock: before start those of versions, from then on those of the last
     /// step reached.
-    RampShape: "an object with start and steps" {
+    RAMP: "Ramp", "an object with start and steps" {
         /// When the ramp starts.
-        "start" start: required Instant,
+        "start": required Kind::Text(&INSTANT),
         /// The steps, each after the one before.
-        "steps" steps: required List<StepShape, 1>,
+        "steps": required Kind::List(&Kind::Object(&STEP), 1),
     }
 }
 
 shape! {
     /// Weights from a point in time on.
-    StepShape: "an object with after and weights" {
+    STEP: "Step", "an object with after and weights" {
         /// How long after the ramp's start.
-        "after" after: required Span<0, LONGEST, 1>,
+        "after": required span(0, LONGEST),
         /// The weights from then on; a version that is not named has none.
-        "weights" weights: required Weights,
+        "weights": required WEIGHTS,
     }
 }
 
-impl RampShape {
-    pub(super) fn check(
-        self,
-        at: &Place<'_>,
-        versions: &Versions,
-        problems: &mut Problems,
-    ) -> Option<Ramp> {
-        let steps_at = at.at("steps");
-        let mut latest: Option<Millis> = None;
-        let mut steps = Vec::new();
-        for (index, step) in self.steps.given()?.0.into_iter().enumerate() {
-            let Some(step) = step else { continue };
-            let step_at = steps_at.nth(index);
-            let split = step
-                .weights
-                .given()
-                .and_then(|weights| versions.split(weights, &step_at.at("weights"), problems));
-            let Some(after) = step.after.given().map(|after| after.0) else { continue };
-            if latest.is_some_and(|latest| latest >= after) {
-                let at = step_at.at("after");
-                let found = at.value().shown();
-                problems.add(
-                    &at,
-                    found,
-                    "a longer duration than that of the step before".to_owned(),
-                );
-            }
-            latest = latest.max(Some(after));
-            steps.extend(split.map(|split| Step { after, split }));
+pub(super) fn check(
+    node: &Node<'_>,
+    versions: &Versions<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<Ramp> {
+    let mut latest: Option<Millis> = None;
+    let mut steps = Vec::new();
+    for step in node.get("steps").entries() {
+        let split = versions.split(step.get("weights"), problems);
+        let after_at = step.get("after");
+        let Some(after) = after_at.number() else { continue };
+        if latest.is_some_and(|latest| latest >= after) {
+            let found = after_at.value.shown();
+            problems.add(after_at, &found, "a longer duration than that of the step before");
         }
-        Some(Ramp { start: self.start.given()?.0, steps })
+        latest = latest.max(Some(after));
+        if let Some(split) = split {
+            steps.push(Step { after, split });
+        }
     }
+    Some(Ramp { start: parse_instant(node.get("start").text()?)?, steps })
 }

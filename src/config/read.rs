@@ -1,338 +1,280 @@
-//! From a value to a type: what every part of the configuration does, and the parts that all share.
+//! The reader: a document and its declaration to [`Node`]s.
 //!
-//! A reader notes what is wrong and goes on, so that one mistake does not hide the next. What it
-//! returns is only used where nothing was wrong anywhere.
+//! It notes what is wrong and goes on, so that one mistake does not hide the next. What is made of the
+//! nodes is only used where nothing was wrong anywhere.
 
-use super::place::{Place, Problems};
-#[cfg(not(target_arch = "wasm32"))]
-use super::schema::{Definitions, Json};
+use super::node::{Node, Problems, Read, Spot};
+use super::scalar::{duration_text, parse_duration};
+use super::shape::{Field, Kind, Need, Number, Object, Scalar, Span, Text};
 use super::suggest::closest;
 use super::value::{shortened, Value};
 
-/// What can stand at a place of the configuration.
-pub(super) trait Read: Sized {
-    /// Reads what stands at `at`; `None` after noting a problem.
-    fn read(at: &Place<'_>, problems: &mut Problems) -> Option<Self>;
-
-    /// What may stand here, in words that follow "allowed:".
-    fn allowed() -> String;
-
-    /// The same for editors.
-    #[cfg(not(target_arch = "wasm32"))]
-    fn schema(definitions: &mut Definitions) -> Json;
+/// Reads the document of `problems` as a `kind`.
+pub(super) fn read<'a>(kind: &Kind, document: &'a Value, problems: &mut Problems<'a>) -> Node<'a> {
+    read_at(kind, "", document, Spot::new(), problems)
 }
 
-/// What is written as a string.
-pub(super) trait Text: Sized {
-    const ALLOWED: &'static str;
-    /// A regular expression for editors; empty is any string.
-    #[cfg_attr(target_arch = "wasm32", allow(dead_code))]
-    const PATTERN: &'static str = "";
-    /// The only strings there are, if they are few.
-    const WORDS: &'static [&'static str] = &[];
-    /// Whether no part of the value may ever be shown.
-    const SECRET: bool = false;
-
-    fn parse(text: &str) -> Option<Self>;
-
-    /// A text that cannot be parsed, in words that follow "found".
-    fn found(text: &str) -> String {
-        shortened(text)
+fn read_at<'a>(
+    kind: &Kind,
+    key: &'a str,
+    value: &'a Value,
+    spot: Spot,
+    problems: &mut Problems<'a>,
+) -> Node<'a> {
+    let mut node = Node { read: Read::Bad, key, value, spot, odd: false };
+    match (kind, value) {
+        (Kind::List(entry, least), Value::List(values)) if values.len() >= *least => {
+            node.read = Read::Nodes(list(entry, values, &node.spot, problems));
+        }
+        (Kind::Map(name, entry, least), Value::Object(entries)) if entries.len() >= *least => {
+            node.read = Read::Nodes(map(name, entry, entries, &node.spot, problems));
+        }
+        (Kind::Object(object), Value::Object(entries)) => {
+            let unknown = unknown_keys(object, entries, &node.spot, problems);
+            node.odd = unknown.any;
+            node.read = Read::Nodes(fields(object, entries, &unknown, &node.spot, problems));
+        }
+        (Kind::List(_, 2..), Value::List(values)) if values.len() == 1 => {
+            problems.add(&node, "a list of one", &allowed(kind));
+        }
+        (Kind::List(..) | Kind::Map(..) | Kind::Object(_), _) => {
+            problems.add(&node, value.kind(), &allowed(kind));
+        }
+        _ => match Scalar::of(value).and_then(|scalar| read_scalar(kind, scalar)) {
+            Some(read) => node.read = read,
+            None => not_good(kind, &node, problems),
+        },
     }
-
-    /// What was probably meant by a text that cannot be parsed.
-    fn meant(text: &str) -> Option<String> {
-        closest(text, Self::WORDS).map(str::to_owned)
-    }
+    node
 }
 
-impl<T: Text> Read for T {
-    fn read(at: &Place<'_>, problems: &mut Problems) -> Option<Self> {
-        match at.value() {
-            Value::String(text) => {
-                let parsed = T::parse(text);
-                if parsed.is_none() {
-                    problems.add_with_hint(at, T::found(text), Self::allowed(), T::meant(text));
-                }
-                parsed
+fn list<'a>(
+    entry: &Kind,
+    values: &'a [Value],
+    above: &[usize],
+    problems: &mut Problems<'a>,
+) -> Vec<Node<'a>> {
+    let mut nodes = Vec::with_capacity(values.len());
+    for (position, value) in values.iter().enumerate() {
+        nodes.push(read_at(entry, "", value, below(above, position), problems));
+    }
+    nodes
+}
+
+fn map<'a>(
+    name: &Text,
+    entry: &Kind,
+    entries: &'a [(String, Value)],
+    above: &[usize],
+    problems: &mut Problems<'a>,
+) -> Vec<Node<'a>> {
+    let same = if name.any_case { str::eq_ignore_ascii_case } else { str::eq };
+    let mut nodes: Vec<Node<'a>> = Vec::with_capacity(entries.len());
+    for (position, (key, value)) in entries.iter().enumerate() {
+        let spot = below(above, position);
+        if !(name.good)(key) {
+            let meant = name.meant.and_then(|meant| meant(key));
+            let found = format!("the key {}", shortened(key));
+            problems.add_at(&spot, &found, name.allowed, meant);
+        } else if nodes.iter().any(|node| same(node.key, key)) {
+            duplicate(&spot, problems);
+        } else {
+            nodes.push(read_at(entry, key, value, spot, problems));
+        }
+    }
+    nodes
+}
+
+/// What stands in an object beside its known keys.
+struct Unknown {
+    any: bool,
+    /// Keys that an unknown key was probably meant to be: they are not missing, they are misspelled.
+    meant: Vec<&'static str>,
+}
+
+fn unknown_keys(
+    object: &Object,
+    entries: &[(String, Value)],
+    above: &[usize],
+    problems: &mut Problems<'_>,
+) -> Unknown {
+    let known: Vec<&'static str> = object.fields.iter().map(|field| field.key).collect();
+    let mut unknown = Unknown { any: false, meant: Vec::new() };
+    for (position, (key, _)) in entries.iter().enumerate() {
+        let spot = below(above, position);
+        if entries.iter().take(position).any(|(other, _)| other == key) {
+            duplicate(&spot, problems);
+        } else if !known.contains(&key.as_str()) {
+            let meant = closest(key, &known);
+            unknown.any = true;
+            unknown.meant.extend(meant);
+            let hint = meant.map(str::to_owned);
+            problems.add_at(&spot, "an unknown key", &known.join(", "), hint);
+        }
+    }
+    unknown
+}
+
+fn fields<'a>(
+    object: &Object,
+    entries: &'a [(String, Value)],
+    unknown: &Unknown,
+    above: &[usize],
+    problems: &mut Problems<'a>,
+) -> Vec<Node<'a>> {
+    let mut nodes = Vec::with_capacity(object.fields.len());
+    for Field { key, need, kind, .. } in object.fields {
+        let entry = entries.iter().position(|(other, _)| other == key);
+        nodes.push(match entry.and_then(|position| Some((position, entries.get(position)?))) {
+            Some((position, (_, value))) => {
+                read_at(kind, key, value, below(above, position), problems)
             }
-            other => {
-                let found = if T::SECRET { other.kind().to_owned() } else { other.in_words() };
-                problems.add(at, found, Self::allowed());
-                None
+            None => {
+                let read = match need {
+                    _ if unknown.meant.contains(key) => Read::Bad,
+                    Need::Default(scalar) => read_scalar(kind, *scalar).unwrap_or(Read::Bad),
+                    Need::Optional => Read::Absent,
+                    Need::Required => {
+                        let allowed = format!("the key {key}, which is {}", allowed(kind));
+                        problems.add_at(above, &format!("no {key}"), &allowed, None);
+                        Read::Bad
+                    }
+                };
+                Node { read, key, value: &Value::Null, spot: above.to_vec(), odd: false }
             }
-        }
+        });
     }
+    nodes
+}
 
-    fn allowed() -> String {
-        match T::WORDS.split_last() {
-            Some((last, others)) => format!("{} or {last}", others.join(", ")),
-            None => T::ALLOWED.to_owned(),
-        }
-    }
+fn duplicate(spot: &[usize], problems: &mut Problems<'_>) {
+    problems.add_at(spot, "a duplicate key", "each key once", None);
+}
 
-    #[cfg(not(target_arch = "wasm32"))]
-    fn schema(_: &mut Definitions) -> Json {
-        super::schema::text(T::PATTERN, T::WORDS)
+fn below(above: &[usize], position: usize) -> Spot {
+    let mut spot = Spot::with_capacity(above.len() + 1);
+    spot.extend_from_slice(above);
+    spot.push(position);
+    spot
+}
+
+/// What `scalar` is as a `kind`; `None` if it is none.
+fn read_scalar<'a>(kind: &Kind, scalar: Scalar<'a>) -> Option<Read<'a>> {
+    match (kind, scalar) {
+        (Kind::Flag, Scalar::Flag(flag)) => Some(Read::Flag(flag)),
+        (Kind::True, Scalar::Flag(true)) => Some(Read::Flag(true)),
+        (Kind::Text(kind), Scalar::Text(text)) if (kind.good)(text) => Some(Read::Text(text)),
+        (Kind::Word(words), Scalar::Text(text)) if words.contains(&text) => Some(Read::Text(text)),
+        (Kind::Number(kind), Scalar::Number(number)) => kind.read(number).map(Read::Number),
+        (Kind::Span(span), Scalar::Text(text)) => span.read(text).map(Read::Number),
+        _ => None,
     }
 }
 
-impl Read for bool {
-    fn read(at: &Place<'_>, problems: &mut Problems) -> Option<Self> {
-        match at.value() {
-            Value::Bool(value) => Some(*value),
-            other => {
-                problems.add(at, other.in_words(), Self::allowed());
-                None
-            }
+/// Notes that a node without others below is none of its kind.
+fn not_good(kind: &Kind, node: &Node<'_>, problems: &mut Problems<'_>) {
+    let mut hint = None;
+    let found = match (kind, node.value) {
+        (Kind::Text(kind), Value::String(text)) => {
+            hint = kind.meant.and_then(|meant| meant(text));
+            kind.secret.map_or_else(|| shortened(text), |found| found(text))
         }
-    }
-
-    fn allowed() -> String {
-        "true or false".to_owned()
-    }
-
-    #[cfg(not(target_arch = "wasm32"))]
-    fn schema(_: &mut Definitions) -> Json {
-        serde_json::json!({"type": "boolean"})
-    }
-}
-
-/// A switch that can only be on.
-pub(super) struct True;
-
-impl Read for True {
-    fn read(at: &Place<'_>, problems: &mut Problems) -> Option<Self> {
-        if *at.value() == Value::Bool(true) {
-            return Some(Self);
+        (Kind::Text(Text { secret: Some(_), .. }), value) => value.kind().to_owned(),
+        (Kind::Word(words), Value::String(text)) => {
+            hint = closest(text, words).map(str::to_owned);
+            shortened(text)
         }
-        problems.add(at, at.value().in_words(), Self::allowed());
-        None
-    }
-
-    fn allowed() -> String {
-        "true".to_owned()
-    }
-
-    #[cfg(not(target_arch = "wasm32"))]
-    fn schema(_: &mut Definitions) -> Json {
-        serde_json::json!({"const": true})
-    }
-}
-
-/// A list of `LEAST` entries or more; `None` for one that cannot be read.
-pub(super) struct List<T, const LEAST: usize>(pub(super) Vec<Option<T>>);
-
-impl<T, const LEAST: usize> List<T, LEAST> {
-    /// The entries, if all of them could be read.
-    pub(super) fn whole(self) -> Option<Vec<T>> {
-        self.0.into_iter().collect()
-    }
-}
-
-impl<T: Read, const LEAST: usize> Read for List<T, LEAST> {
-    fn read(at: &Place<'_>, problems: &mut Problems) -> Option<Self> {
-        if !is_list(at, LEAST, problems) {
-            return None;
-        }
-        Some(Self(at.entries().map(|entry| T::read(&entry, problems)).collect()))
-    }
-
-    fn allowed() -> String {
-        at_least("a list", LEAST)
-    }
-
-    #[cfg(not(target_arch = "wasm32"))]
-    fn schema(definitions: &mut Definitions) -> Json {
-        super::schema::list(T::schema(definitions), LEAST)
-    }
-}
-
-fn is_list(at: &Place<'_>, least: usize, problems: &mut Problems) -> bool {
-    let found = match at.value() {
-        Value::List(values) if values.len() >= least => return true,
-        Value::List(values) if values.len() == 1 => "a list of one".to_owned(),
-        other => other.kind().to_owned(),
+        (Kind::Span(_), Value::String(text)) => shortened(text),
+        (_, value) => value.in_words(),
     };
-    problems.add(at, found, at_least("a list", least));
-    false
+    problems.add_at(&node.spot, &found, &allowed(kind), hint);
+}
+
+/// What a `kind` is, in words that follow "allowed:".
+pub(super) fn allowed(kind: &Kind) -> String {
+    match kind {
+        Kind::Flag => "true or false".to_owned(),
+        Kind::True => "true".to_owned(),
+        Kind::Text(text) => text.allowed.to_owned(),
+        Kind::Word(words) => match words.split_last() {
+            Some((last, others)) => format!("{} or {last}", others.join(", ")),
+            None => String::new(),
+        },
+        Kind::Number(number) => number.allowed(),
+        Kind::Span(span) => span.allowed(),
+        Kind::List(_, least) => at_least("a list", *least),
+        Kind::Map(_, _, least) => at_least("an object", *least),
+        Kind::Object(object) => object.allowed.to_owned(),
+    }
 }
 
 fn at_least(what: &str, least: usize) -> String {
-    match least {
-        0 => what.to_owned(),
-        1 => format!("{what} with one entry or more"),
-        2 => format!("{what} with two entries or more"),
-        _ => format!("{what} with {least} entries or more"),
-    }
-}
-
-/// An object whose keys the configuration's author chooses, `LEAST` or more, in the order they stand.
-pub(super) struct Map<K, T, const LEAST: usize>(pub(super) Vec<(K, Option<T>)>);
-
-impl<K, T, const LEAST: usize> Map<K, T, LEAST> {
-    /// The entries, if all of them could be read.
-    pub(super) fn whole(self) -> Option<Vec<(K, T)>> {
-        self.0.into_iter().map(|(key, value)| value.map(|value| (key, value))).collect()
-    }
-}
-
-impl<K: Text + PartialEq, T: Read, const LEAST: usize> Read for Map<K, T, LEAST> {
-    fn read(at: &Place<'_>, problems: &mut Problems) -> Option<Self> {
-        match at.value() {
-            Value::Object(entries) if entries.len() >= LEAST => {}
-            other => {
-                problems.add(at, other.kind().to_owned(), Self::allowed());
-                return None;
-            }
-        }
-        let mut map: Vec<(K, Option<T>)> = Vec::new();
-        for entry in at.entries() {
-            let text = entry.key().unwrap_or_default();
-            match K::parse(text) {
-                Some(key) if map.iter().any(|(other, _)| *other == key) => {
-                    duplicate(&entry, problems)
-                }
-                Some(key) => map.push((key, T::read(&entry, problems))),
-                None => {
-                    let found = format!("the key {}", K::found(text));
-                    problems.add_with_hint(&entry, found, K::ALLOWED.to_owned(), K::meant(text));
-                }
-            }
-        }
-        Some(Self(map))
-    }
-
-    fn allowed() -> String {
-        at_least("an object", LEAST)
-    }
-
-    #[cfg(not(target_arch = "wasm32"))]
-    fn schema(definitions: &mut Definitions) -> Json {
-        super::schema::map(K::schema(definitions), T::schema(definitions), LEAST)
-    }
-}
-
-fn duplicate(at: &Place<'_>, problems: &mut Problems) {
-    problems.add(at, "a duplicate key".to_owned(), "each key once".to_owned());
-}
-
-/// What stands under a key of an object.
-pub(super) enum Field<T> {
-    /// Nothing.
-    Absent,
-    /// Something that cannot be read, and a problem was noted.
-    Bad,
-    Given(T),
-}
-
-impl<T> Field<T> {
-    pub(super) fn given(self) -> Option<T> {
-        match self {
-            Self::Given(value) => Some(value),
-            Self::Absent | Self::Bad => None,
-        }
-    }
-
-    pub(super) fn as_given(&self) -> Option<&T> {
-        match self {
-            Self::Given(value) => Some(value),
-            Self::Absent | Self::Bad => None,
-        }
-    }
-
-    pub(super) fn is_absent(&self) -> bool {
-        matches!(self, Self::Absent)
-    }
-
-    fn from_read(read: Option<T>) -> Self {
-        read.map_or(Self::Bad, Self::Given)
-    }
-}
-
-/// An object with known keys, which are now read one by one.
-pub(super) struct Object<'p> {
-    at: &'p Place<'p>,
-    /// Keys that an unknown key was probably meant to be: they are not missing, they are misspelled.
-    misspelled: Vec<&'static str>,
-    /// Whether there were unknown keys.
-    pub(super) odd: bool,
-}
-
-impl<'p> Object<'p> {
-    /// Notes unknown and duplicate keys; `None` if this is no object.
-    pub(super) fn open(
-        at: &'p Place<'p>,
-        known: &'static [&'static str],
-        allowed: &str,
-        problems: &mut Problems,
-    ) -> Option<Self> {
-        let Value::Object(entries) = at.value() else {
-            problems.add(at, at.value().kind().to_owned(), allowed.to_owned());
-            return None;
-        };
-        let mut object = Self { at, misspelled: Vec::new(), odd: false };
-        for (position, (entry, (key, _))) in at.entries().zip(entries).enumerate() {
-            if entries.iter().take(position).any(|(other, _)| other == key) {
-                duplicate(&entry, problems);
-            } else if !known.contains(&key.as_str()) {
-                let meant = closest(key, known);
-                object.misspelled.extend(meant);
-                object.odd = true;
-                let found = "an unknown key".to_owned();
-                problems.add_with_hint(&entry, found, known.join(", "), meant.map(str::to_owned));
-            }
-        }
-        Some(object)
-    }
-
-    /// The value of a key that must be there.
-    pub(super) fn required<T: Read>(&self, key: &'static str, problems: &mut Problems) -> Field<T> {
-        let field = self.optional(key, problems);
-        if field.is_absent() {
-            let allowed = format!("the key {key}, which is {}", T::allowed());
-            problems.add(self.at, format!("no {key}"), allowed);
-            return Field::Bad;
-        }
-        field
-    }
-
-    /// The value of a key that may be there.
-    pub(super) fn optional<T: Read>(&self, key: &'static str, problems: &mut Problems) -> Field<T> {
-        match self.at.find(key) {
-            Some(place) => Field::from_read(T::read(&place, problems)),
-            None if self.misspelled.contains(&key) => Field::Bad,
-            None => Field::Absent,
-        }
-    }
-
-    /// The value of a key, or `default` where it is not there.
-    pub(super) fn defaulted<T: Read>(
-        &self,
-        key: &'static str,
-        default: Value,
-        problems: &mut Problems,
-    ) -> Field<T> {
-        match self.optional(key, problems) {
-            Field::Absent => Field::from_read(T::read(&Place::top(&default), problems)),
-            field => field,
-        }
-    }
-}
-
-/// Notes if not exactly one of `keys` is there; `odd` objects have been told already if none is.
-pub(super) fn exactly_one(
-    at: &Place<'_>,
-    keys: &[&'static str],
-    odd: bool,
-    problems: &mut Problems,
-) {
-    let given: Vec<&str> = keys.iter().copied().filter(|key| at.find(key).is_some()).collect();
-    let found = match given.as_slice() {
-        [_] => return,
-        [] if odd => return,
-        [] => at.value().kind().to_owned(),
-        several => several.join(" and "),
+    let entries = match least {
+        0 => "",
+        1 => " with one entry or more",
+        _ => " with two entries or more",
     };
-    problems.add(at, found, format!("exactly one of {}", keys.join(", ")));
+    format!("{what}{entries}")
+}
+
+impl Number {
+    /// In units of the last decimal.
+    fn read(&self, number: f64) -> Option<u64> {
+        let scale = f64::from(10_u32.pow(self.decimals));
+        let parts = (number * scale).round();
+        // A division rounds correctly, so this is the number whose shortest text has no more decimals
+        // than are allowed, and no other.
+        let exact = parts / scale == number;
+        let range = f64::from(self.least)..=f64::from(self.most);
+        (exact && range.contains(&number)).then_some(parts as u64)
+    }
+
+    fn allowed(&self) -> String {
+        let Self { noun, least, most, decimals } = self;
+        let precision = match decimals {
+            0 => "",
+            3 => " with at most three decimals",
+            _ => " with at most six decimals",
+        };
+        format!("{noun} from {least} to {most}{precision}")
+    }
+}
+
+impl Span {
+    /// In milliseconds.
+    fn read(&self, text: &str) -> Option<u64> {
+        let length = parse_duration(text)?;
+        let good = (self.least..=self.most).contains(&length) && length % self.step == 0;
+        good.then_some(length)
+    }
+
+    fn allowed(&self) -> String {
+        let (least, most) = (duration_text(self.least), duration_text(self.most));
+        let examples =
+            if self.step == 1 { ", such as 500ms," } else { " in whole seconds, such as" };
+        format!("a duration from {least} to {most}{examples} 30s, 10m, 1h or 7d")
+    }
+}
+
+/// Notes if not exactly one of `keys` is there; objects with unknown keys have been told already if
+/// none is.
+pub(super) fn exactly_one(node: &Node<'_>, keys: &[&'static str], problems: &mut Problems<'_>) {
+    let mut given = String::new();
+    let mut count = 0;
+    for key in keys {
+        if node.value.get(key).is_some() {
+            if count > 0 {
+                given.push_str(" and ");
+            }
+            given.push_str(key);
+            count += 1;
+        }
+    }
+    let found = match count {
+        1 => return,
+        0 if node.odd => return,
+        0 => node.value.kind(),
+        _ => &given,
+    };
+    problems.add(node, found, &format!("exactly one of {}", keys.join(", ")));
 }

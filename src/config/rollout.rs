@@ -4,19 +4,23 @@ use crate::bucket::{Split, VersionIndex};
 use crate::hash::{fingerprint, Scheme};
 use crate::http::{HeaderName, SetCookie};
 
-use super::health::HealthMap;
-use super::output::{another, same, OutputShape};
-use super::overrides::OverridesShape;
-use super::pin::AnonymousIdShape;
-use super::place::{Place, Problems};
-use super::ramp::RampShape;
-use super::read::{Field, List, Text};
-use super::rule::RuleShape;
-use super::shape::shape;
-use super::text::{Filled, Name};
-use super::version::{again, VersionShape, Versions};
+use super::condition::{any_of, CONDITIONS};
+use super::guard::{self, GUARD};
+use super::hash_key::{self, KEY_SOURCE};
+use super::health::{self, HEALTH_BY_VERSION};
+use super::inherit::{self, INHERIT};
+use super::node::{stated, Node, Problems};
+use super::output::{self, another, same, OUTPUT};
+use super::overrides::{self, OVERRIDES};
+use super::pin::{self, ANONYMOUS_ID, PIN};
+use super::ramp::{self, RAMP};
+use super::rule::{self, RULE};
+use super::shape::{shape, Kind, Scalar};
+use super::text::{FILLED, NAME};
+use super::version::{self, again, Versions, VERSION};
 use super::{
-    Condition, Guard, Health, Inherit, KeySource, Output, Overrides, Pin, Ramp, Rule, Version,
+    cookie, Condition, Guard, Health, Inherit, KeySource, Output, Overrides, Pin, Ramp, Rule,
+    Version,
 };
 
 /// One named split of traffic among versions.
@@ -73,190 +77,160 @@ impl Rollout {
 
 shape! {
     /// One named split of traffic among versions.
-    RolloutShape: "an object with name and versions" {
+    ROLLOUT: "Rollout", "an object with name and versions" {
         /// The rollout's name, unique in the configuration.
-        "name" name: required Name,
+        "name": required Kind::Text(&NAME),
         /// false is the kill switch: everyone gets stable.
-        "enabled" enabled: defaulted bool = true,
+        "enabled": default Kind::Flag => Scalar::Flag(true),
         /// enforce, or shadow: decide, count and log, and do nothing to a request but remove a client's
         /// own copy of the output headers.
-        "mode" mode: defaulted Mode = "enforce",
+        "mode": default Kind::Word(&["enforce", "shadow"]) => Scalar::Text("enforce"),
         /// Which requests the rollout is for: any of these conditions is enough; absent, every request.
-        "match" matches: optional List<Condition, 1>,
+        "match": optional CONDITIONS,
         /// The versions; exactly one has no weight: it is stable and gets the remainder.
-        "versions" versions: required List<VersionShape, 2>,
+        "versions": required Kind::List(&Kind::Object(&VERSION), 2),
         /// Where a user's key is read: the first entry that yields a non-empty value.
-        "hashKey" hash_key: optional List<KeySource, 1>,
+        "hashKey": optional Kind::List(&Kind::Object(&KEY_SOURCE), 1),
         /// What makes two rollouts put the same user in independent places; absent, the rollout's name.
-        "salt" salt: optional Filled,
+        "salt": optional Kind::Text(&FILLED),
         /// How a key becomes a place: cohort, or where an Unleash SDK or flagd would put the same user
         /// (whole-number weights only).
-        "hashScheme" scheme: defaulted Scheme = "cohort",
+        "hashScheme": default Kind::Word(&["cohort", "unleash", "flagd"]) => Scalar::Text("cohort"),
         /// How a visitor without a key gets one; absent, such a visitor gets stable.
-        "anonymousId" anonymous_id: optional AnonymousIdShape,
+        "anonymousId": optional Kind::Object(&ANONYMOUS_ID),
         /// How a user's version is remembered.
-        "pin" pin: optional Pin,
+        "pin": optional Kind::Object(&PIN),
         /// How a person asks for a version.
-        "overrides" overrides: optional OverridesShape,
+        "overrides": optional Kind::Object(&OVERRIDES),
         /// Peers whose route header is taken as the decision.
-        "inherit" inherit: optional Inherit,
+        "inherit": optional Kind::Object(&INHERIT),
         /// Who gets a version by what they are: the first rule whose condition holds decides.
-        "rules" rules: optional List<RuleShape, 0>,
+        "rules": optional Kind::List(&Kind::Object(&RULE), 0),
         /// Weights that follow the clock.
-        "ramp" ramp: optional RampShape,
+        "ramp": optional Kind::Object(&RAMP),
         /// When a version is taken out of traffic.
-        "guard" guard: optional super::guard::GuardShape,
+        "guard": optional Kind::Object(&GUARD),
         /// How the versions' clusters are polled, by version.
-        "health" health: optional HealthMap,
+        "health": optional HEALTH_BY_VERSION,
         /// Where the decision is written.
-        "output" output: optional OutputShape,
+        "output": optional Kind::Object(&OUTPUT),
     }
 }
 
-impl RolloutShape {
-    /// Notes what does not go together in the rollout at `at`; `segments` are the names of the
-    /// configuration's segments, where they are known.
-    pub(super) fn check(
-        self,
-        at: &Place<'_>,
-        segments: Option<&[&str]>,
-        problems: &mut Problems,
-    ) -> Option<Rollout> {
-        let scheme = self.scheme.as_given().copied().unwrap_or(Scheme::Cohort);
-        let has_key = !self.hash_key.is_absent() || !self.anonymous_id.is_absent();
-        if matches!(&self.pin, Field::Given(pin) if pin.signing_key.is_some()) && !has_key {
-            let found = "signingKey without hashKey or anonymousId".to_owned();
-            problems.add(&at.at("pin"), found, "a signed pin where users have a key".to_owned());
-        }
-        let name = self.name.given().map(|name| name.0);
-        let output = OutputShape::check(self.output, name.as_deref(), &at.at("output"), problems);
-
-        // Nothing can be said about references to versions where those cannot be read.
-        let shapes = self.versions.given()?.0;
-        let versions_at = at.at("versions");
-        let versions =
-            Versions::check(&shapes, scheme, !self.ramp.is_absent(), &versions_at, problems);
-        if let Some(output) = &output {
-            check_headers(&shapes, output, at, problems);
-        }
-        let rules = check_rules(self.rules, &at.at("rules"), segments, &versions, problems);
-        let overrides =
-            self.overrides.given().map(|it| it.check(&at.at("overrides"), &versions, problems));
-        let ramp = self.ramp.given().map(|it| it.check(&at.at("ramp"), &versions, problems));
-        let guard = self.guard.given().map(|it| it.check(&at.at("guard"), &versions, problems));
-        let health = match self.health {
-            Field::Given(map) => super::health::check(map, &at.at("health"), &versions, problems),
-            _ => Vec::new(),
-        };
-        let anonymous_id = self.anonymous_id.given().map(|shape| shape.cookie.given());
-        let name = name?;
-        Some(Rollout {
-            fingerprint: fingerprint(at.value().canonical().as_bytes()),
-            enabled: self.enabled.given()?,
-            mode: self.mode.given()?,
-            matches: self.matches.given().and_then(List::whole),
-            split: versions.own_split(),
-            stable: versions.stable,
-            versions: shapes
-                .into_iter()
-                .map(|shape| shape.and_then(VersionShape::finish))
-                .collect::<Option<_>>()?,
-            hash_key: self.hash_key.given().and_then(List::whole).unwrap_or_default(),
-            salt: self.salt.given().map_or_else(|| name.clone(), |salt| salt.0),
-            scheme,
-            anonymous_id: all_or_nothing(anonymous_id)?,
-            pin: self.pin.given(),
-            overrides: all_or_nothing(overrides)?,
-            inherit: self.inherit.given(),
-            rules,
-            ramp: all_or_nothing(ramp)?,
-            guard: all_or_nothing(guard)?,
-            health,
-            output: output?,
-            name,
-        })
+/// Notes what does not go together in the rollout at `node`; `segments` are the names of the
+/// configuration's segments, where they are known.
+pub(super) fn check(
+    node: &Node<'_>,
+    segments: Option<&[&str]>,
+    problems: &mut Problems<'_>,
+) -> Option<Rollout> {
+    let name = node.get("name").text();
+    let scheme = match node.get("hashScheme").text() {
+        Some("unleash") => Scheme::Unleash,
+        Some("flagd") => Scheme::Flagd,
+        _ => Scheme::Cohort,
+    };
+    let matches = stated(node.get("match"), |node| any_of(node, problems));
+    let hash_key = check_hash_key(node.get("hashKey"), problems);
+    let anonymous_id =
+        stated(node.get("anonymousId"), |node| cookie::check(node.get("cookie"), problems));
+    let has_key = !node.get("hashKey").is_absent() || !node.get("anonymousId").is_absent();
+    let pin = stated(node.get("pin"), |node| pin::check(node, problems));
+    if matches!(&pin, Some(Some(pin)) if pin.signing_key.is_some()) && !has_key {
+        let found = "signingKey without hashKey or anonymousId";
+        problems.add(node.get("pin"), found, "a signed pin where users have a key");
     }
+    let inherit = stated(node.get("inherit"), inherit::check);
+    let output = output::check(node.get("output"), name, problems);
+
+    let list = node.get("versions");
+    let versions = Versions::check(list, scheme, !node.get("ramp").is_absent(), problems);
+    if let Some(output) = &output {
+        check_headers(node, output, problems);
+    }
+    let rules = check_rules(node.get("rules"), segments, &versions, problems);
+    let overrides =
+        stated(node.get("overrides"), |node| overrides::check(node, &versions, problems));
+    let ramp = stated(node.get("ramp"), |node| ramp::check(node, &versions, problems));
+    let guard = stated(node.get("guard"), |node| guard::check(node, &versions, problems));
+    let health = health::check(node.get("health"), &versions, problems);
+    Some(Rollout {
+        name: name?.to_owned(),
+        fingerprint: fingerprint(node.value.canonical().as_bytes()),
+        enabled: node.get("enabled").flag()?,
+        mode: match node.get("mode").text()? {
+            "shadow" => Mode::Shadow,
+            _ => Mode::Enforce,
+        },
+        matches: matches?,
+        versions: list.entries().iter().map(version::check).collect::<Option<_>>()?,
+        stable: versions.stable,
+        split: versions.own_split(),
+        hash_key: hash_key?,
+        salt: node.get("salt").text().or(name)?.to_owned(),
+        scheme,
+        anonymous_id: anonymous_id?,
+        pin: pin?,
+        overrides: overrides?,
+        inherit: inherit?,
+        rules,
+        ramp: ramp?,
+        guard: guard?,
+        health,
+        output: output?,
+    })
 }
 
-/// What is not stated is good; what is stated must be.
-fn all_or_nothing<T>(part: Option<Option<T>>) -> Option<Option<T>> {
-    match part {
-        None => Some(None),
-        Some(None) => None,
-        Some(part) => Some(part),
+fn check_hash_key(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Vec<KeySource>> {
+    let mut sources = Vec::new();
+    for entry in node.entries() {
+        if entry.is_given() {
+            sources.extend(hash_key::check(entry, problems));
+        }
     }
+    (sources.len() == node.entries().len()).then_some(sources)
 }
 
 fn check_rules(
-    rules: Field<List<RuleShape, 0>>,
-    at: &Place<'_>,
+    node: &Node<'_>,
     segments: Option<&[&str]>,
-    versions: &Versions,
-    problems: &mut Problems,
+    versions: &Versions<'_>,
+    problems: &mut Problems<'_>,
 ) -> Vec<Rule> {
-    let mut names: Vec<String> = Vec::new();
-    let mut checked = Vec::new();
-    for (index, rule) in rules.given().map_or_else(Vec::new, |list| list.0).into_iter().enumerate()
-    {
-        let Some(rule) = rule else { continue };
-        let at = at.nth(index);
-        if let Some(name) = rule.name.as_given() {
-            if names.contains(&name.0) {
-                again(&name.0, &at.at("name"), problems);
+    let mut names: Vec<&str> = Vec::new();
+    let mut rules = Vec::new();
+    for rule in node.entries().iter().filter(|rule| rule.is_given()) {
+        if let Some(name) = rule.get("name").text() {
+            if names.contains(&name) {
+                again(name, rule.get("name"), problems);
             }
-            names.push(name.0.clone());
+            names.push(name);
         }
-        checked.extend(rule.check(&at, segments, versions, problems));
+        rules.extend(rule::check(rule, segments, versions, problems));
     }
-    checked
+    rules
 }
 
 /// Notes a request header that would be set twice, and clusters that go nowhere or come from nowhere.
-fn check_headers(
-    shapes: &[Option<VersionShape>],
-    output: &Output,
-    at: &Place<'_>,
-    problems: &mut Problems,
-) {
-    let versions_at = at.at("versions");
-    for (index, shape) in shapes.iter().enumerate() {
-        let Some(shape) = shape else { continue };
-        let version_at = versions_at.nth(index);
-        if shape.cluster.is_absent() && output.cluster_header.is_some() {
-            let allowed =
-                "a cluster for every version, because output has a clusterHeader".to_owned();
-            problems.add(&version_at, "no cluster".to_owned(), allowed);
+fn check_headers(node: &Node<'_>, output: &Output, problems: &mut Problems<'_>) {
+    let cluster_header = node.get("output").get("clusterHeader");
+    for version in node.get("versions").entries().iter().filter(|version| version.is_given()) {
+        let cluster = version.get("cluster");
+        if cluster.is_absent() && output.cluster_header.is_some() {
+            let allowed = "a cluster for every version, because output has a clusterHeader";
+            problems.add(version, "no cluster", allowed);
         }
-        if !shape.cluster.is_absent()
-            && output.cluster_header.is_none()
-            && at.at("output").find("clusterHeader").is_none()
-        {
-            let allowed = "no cluster, because output has no clusterHeader to carry it".to_owned();
-            problems.add(&version_at.at("cluster"), "a cluster".to_owned(), allowed);
+        if !cluster.is_absent() && cluster_header.is_absent() {
+            let allowed = "no cluster, because output has no clusterHeader to carry it";
+            problems.add(cluster, "a cluster", allowed);
         }
-        let headers_at = version_at.at("requestHeaders");
-        let headers = shape.request_headers.as_given().map_or(&[][..], |map| &map.0);
-        for (position, (header, _)) in headers.iter().enumerate() {
-            let clash = |other: &HeaderName| same(&header.0, other);
-            let header_at = headers_at.nth(position);
-            if clash(&output.route_header) {
-                another(&header_at, "the route header", problems);
-            } else if output.cluster_header.as_ref().is_some_and(clash) {
-                another(&header_at, "the cluster header", problems);
+        for header in version.get("requestHeaders").entries() {
+            let Some(name) = HeaderName::new(header.key) else { continue };
+            if same(&name, &output.route_header) {
+                another(header, "the route header", problems);
+            } else if output.cluster_header.as_ref().is_some_and(|other| same(&name, other)) {
+                another(header, "the cluster header", problems);
             }
-        }
-    }
-}
-
-impl Text for Mode {
-    const ALLOWED: &'static str = "enforce or shadow";
-    const WORDS: &'static [&'static str] = &["enforce", "shadow"];
-
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "enforce" => Some(Self::Enforce),
-            "shadow" => Some(Self::Shadow),
-            _ => None,
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use crate::bucket::{Split, VersionIndex};
 
-use super::place::{Place, Problems};
-use super::read::{exactly_one, Field, List};
-use super::shape::shape;
-use super::text::{Name, Reference};
+use super::condition::{any_of, CONDITIONS};
+use super::node::{stated, Node, Problems};
+use super::read::exactly_one;
+use super::shape::{shape, Kind};
+use super::text::{NAME, REFERENCE};
 use super::value::shortened;
-use super::version::{one_of, Versions, Weights};
+use super::version::{one_of, Versions, WEIGHTS};
 use super::Condition;
 
 /// A condition and what follows from it. Both the segment and the conditions hold where both stand.
@@ -31,67 +32,59 @@ pub enum Choice {
 
 shape! {
     /// Who gets a version by what they are: a segment, conditions, or both, and a version or weights.
-    RuleShape: "an object with name, segment or match, and version or weights" {
+    RULE: "Rule", "an object with name, segment or match, and version or weights" {
         /// The rule's name, unique in its rollout.
-        "name" name: required Name,
+        "name": required Kind::Text(&NAME),
         /// The name of a segment.
-        "segment" segment: optional Reference,
+        "segment": optional Kind::Text(&REFERENCE),
         /// Conditions, any of which is enough.
-        "match" matches: optional List<Condition, 1>,
+        "match": optional CONDITIONS,
         /// The version these users get.
-        "version" version: optional Reference,
+        "version": optional Kind::Text(&REFERENCE),
         /// How these users are divided; a version that is not named has no weight.
-        "weights" weights: optional Weights,
+        "weights": optional WEIGHTS,
     }
     also r#"{"anyOf": [{"required": ["segment"]}, {"required": ["match"]}],
         "oneOf": [{"required": ["version"]}, {"required": ["weights"]}]}"#
 }
 
-impl RuleShape {
-    pub(super) fn check(
-        self,
-        at: &Place<'_>,
-        segments: Option<&[&str]>,
-        versions: &Versions,
-        problems: &mut Problems,
-    ) -> Option<Rule> {
-        exactly_one(at, &["version", "weights"], self.odd, problems);
-        if self.segment.is_absent() && self.matches.is_absent() && !self.odd {
-            let found = "neither segment nor match".to_owned();
-            problems.add(at, found, "one of them or both".to_owned());
-        }
-        let segment = match (&self.segment, segments) {
-            (Field::Given(name), Some(segments)) => {
-                let position = segments.iter().position(|segment| *segment == name.0);
-                if position.is_none() {
-                    unknown_segment(&name.0, &at.at("segment"), segments, problems);
-                }
-                position
-            }
-            _ => None,
-        };
-        let version = self
-            .version
-            .given()
-            .and_then(|name| versions.find(&name.0, &at.at("version"), problems));
-        let weights = self
-            .weights
-            .given()
-            .and_then(|weights| versions.split(weights, &at.at("weights"), problems));
-        Some(Rule {
-            name: self.name.given()?.0,
-            segment,
-            matches: self.matches.given().and_then(List::whole),
-            choice: version.map(Choice::Version).or(weights.map(Choice::Weights))?,
-        })
+/// `segments` are the names of the configuration's segments, where they are known.
+pub(super) fn check(
+    node: &Node<'_>,
+    segments: Option<&[&str]>,
+    versions: &Versions<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<Rule> {
+    exactly_one(node, &["version", "weights"], problems);
+    let (segment, matches, version) = (node.get("segment"), node.get("match"), node.get("version"));
+    if segment.is_absent() && matches.is_absent() && !node.odd {
+        problems.add(node, "neither segment nor match", "one of them or both");
     }
+    let matches = stated(matches, |matches| any_of(matches, problems));
+    let segment = match (segment.text(), segments) {
+        (Some(name), Some(segments)) => {
+            let position = segments.iter().position(|segment| *segment == name);
+            if position.is_none() {
+                unknown_segment(name, segment, segments, problems);
+            }
+            position
+        }
+        _ => None,
+    };
+    let version = version.text().and_then(|name| versions.find(name, version, problems));
+    let weights = versions.split(node.get("weights"), problems);
+    Some(Rule {
+        name: node.get("name").string()?,
+        segment,
+        matches: matches?,
+        choice: version.map(Choice::Version).or(weights.map(Choice::Weights))?,
+    })
 }
 
-fn unknown_segment(name: &str, at: &Place<'_>, segments: &[&str], problems: &mut Problems) {
+fn unknown_segment(name: &str, node: &Node<'_>, segments: &[&str], problems: &mut Problems<'_>) {
     if segments.is_empty() {
-        let allowed = "the name of a segment, of which there is none".to_owned();
-        problems.add(at, shortened(name), allowed);
+        problems.add(node, &shortened(name), "the name of a segment, of which there is none");
     } else {
-        one_of(name, at, segments, problems);
+        one_of(name, node, segments, problems);
     }
 }

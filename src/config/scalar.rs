@@ -3,13 +3,7 @@
 use time::format_description::well_known::Rfc3339;
 use time::OffsetDateTime;
 
-use crate::bucket::Weight;
-
-use super::place::{Place, Problems};
-use super::read::{Read, Text};
-#[cfg(not(target_arch = "wasm32"))]
-use super::schema::{Definitions, Json};
-use super::value::{shortened, Value};
+use super::shape::{Kind, Number, Span, Text};
 
 /// A point in time or a length of it, in milliseconds; points count from the Unix epoch.
 pub type Millis = u64;
@@ -58,7 +52,7 @@ pub fn parse_duration(text: &str) -> Option<Millis> {
 }
 
 /// A duration in the largest unit that holds it whole.
-fn duration_text(length: Millis) -> String {
+pub(super) fn duration_text(length: Millis) -> String {
     let unit = UNITS.iter().rev().find(|(_, unit)| length >= *unit && length % unit == 0);
     unit.map_or_else(|| "0s".to_owned(), |(name, unit)| format!("{}{name}", length / unit))
 }
@@ -76,168 +70,65 @@ pub fn parse_instant(text: &str) -> Option<Millis> {
 }
 
 /// A point in time, written in RFC 3339.
-pub(super) struct Instant(pub(super) Millis);
-
-impl Text for Instant {
-    const ALLOWED: &'static str = "an instant in RFC 3339 since 1970, such as 2026-11-21T10:00:00Z";
-    const PATTERN: &'static str =
-        "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?([Zz]|[-+][0-9]{2}:[0-9]{2})$";
-
-    fn parse(text: &str) -> Option<Self> {
-        parse_instant(text).map(Self)
-    }
-}
-
-/// A duration of `LEAST` to `MOST` milliseconds, in whole multiples of `STEP`.
-pub(super) struct Span<const LEAST: Millis, const MOST: Millis, const STEP: Millis>(
-    pub(super) Millis,
+pub(super) static INSTANT: Text = Text::new(
+    "an instant in RFC 3339 since 1970, such as 2026-11-21T10:00:00Z",
+    "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?([Zz]|[-+][0-9]{2}:[0-9]{2})$",
+    |text| parse_instant(text).is_some(),
 );
 
-impl<const LEAST: Millis, const MOST: Millis, const STEP: Millis> Read for Span<LEAST, MOST, STEP> {
-    fn read(at: &Place<'_>, problems: &mut Problems) -> Option<Self> {
-        span(at, [LEAST, MOST, STEP], problems).map(Self)
-    }
-
-    fn allowed() -> String {
-        allowed_span([LEAST, MOST, STEP])
-    }
-
-    #[cfg(not(target_arch = "wasm32"))]
-    fn schema(_: &mut Definitions) -> Json {
-        serde_json::json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$"})
-    }
+/// A duration of `least` to `most` milliseconds.
+pub(super) const fn span(least: Millis, most: Millis) -> Kind {
+    Kind::Span(Span { least, most, step: 1 })
 }
 
-fn span(at: &Place<'_>, range: [Millis; 3], problems: &mut Problems) -> Option<Millis> {
-    let [least, most, step] = range;
-    let found = match at.value() {
-        Value::String(text) => {
-            let length = parse_duration(text);
-            let good =
-                length.filter(|length| (least..=most).contains(length) && length % step == 0);
-            if good.is_some() {
-                return good;
-            }
-            shortened(text)
-        }
-        other => other.in_words(),
-    };
-    problems.add(at, found, allowed_span(range));
-    None
+/// A duration of `least` to `most` milliseconds, in whole seconds.
+pub(super) const fn whole_seconds(least: Millis, most: Millis) -> Kind {
+    Kind::Span(Span { least, most, step: 1000 })
 }
 
-fn allowed_span([least, most, step]: [Millis; 3]) -> String {
-    let (least, most) = (duration_text(least), duration_text(most));
-    let examples = if step == 1 { ", such as 500ms," } else { " in whole seconds, such as" };
-    format!("a duration from {least} to {most}{examples} 30s, 10m, 1h or 7d")
+/// A whole number.
+pub(super) const fn count(least: u32, most: u32) -> Kind {
+    Kind::Number(Number { noun: "a whole number", least, most, decimals: 0 })
 }
 
-/// A whole number from `LEAST` to `MOST`.
-pub(super) struct Count<const LEAST: u32, const MOST: u32>(pub(super) u32);
+/// A weight, read in thousandths of a percent.
+pub(super) const WEIGHT: Kind =
+    Kind::Number(Number { noun: "a percentage", least: 0, most: 100, decimals: 3 });
 
-impl<const LEAST: u32, const MOST: u32> Read for Count<LEAST, MOST> {
-    fn read(at: &Place<'_>, problems: &mut Problems) -> Option<Self> {
-        decimal(at, [LEAST, MOST, 1], Self::allowed, problems).map(Self)
-    }
+/// A share, read in millionths.
+pub(super) const RATIO: Kind =
+    Kind::Number(Number { noun: "a ratio", least: 0, most: 1, decimals: 6 });
 
-    fn allowed() -> String {
-        format!("a whole number from {LEAST} to {MOST}")
-    }
-
-    #[cfg(not(target_arch = "wasm32"))]
-    fn schema(_: &mut Definitions) -> Json {
-        serde_json::json!({"type": "integer", "minimum": LEAST, "maximum": MOST})
-    }
-}
-
-impl Read for Weight {
-    fn read(at: &Place<'_>, problems: &mut Problems) -> Option<Self> {
-        decimal(at, [0, 100, 1000], Self::allowed, problems).and_then(Self::from_thousandths)
-    }
-
-    fn allowed() -> String {
-        "a percentage from 0 to 100 with at most three decimals".to_owned()
-    }
-
-    #[cfg(not(target_arch = "wasm32"))]
-    fn schema(_: &mut Definitions) -> Json {
-        serde_json::json!({"type": "number", "minimum": 0, "maximum": 100})
-    }
-}
-
-impl Read for Ratio {
-    fn read(at: &Place<'_>, problems: &mut Problems) -> Option<Self> {
-        decimal(at, [0, 1, 1_000_000], Self::allowed, problems).and_then(Self::from_millionths)
-    }
-
-    fn allowed() -> String {
-        "a ratio from 0 to 1 with at most six decimals".to_owned()
-    }
-
-    #[cfg(not(target_arch = "wasm32"))]
-    fn schema(_: &mut Definitions) -> Json {
-        serde_json::json!({"type": "number", "minimum": 0, "maximum": 1})
-    }
-}
-
-/// How many times as large, in thousandths: 1 to 1,000.
-pub(super) struct Times(pub(super) u32);
-
-impl Read for Times {
-    fn read(at: &Place<'_>, problems: &mut Problems) -> Option<Self> {
-        decimal(at, [1, 1000, 1000], Self::allowed, problems).map(Self)
-    }
-
-    fn allowed() -> String {
-        "a number from 1 to 1000 with at most three decimals".to_owned()
-    }
-
-    #[cfg(not(target_arch = "wasm32"))]
-    fn schema(_: &mut Definitions) -> Json {
-        serde_json::json!({"type": "number", "minimum": 1, "maximum": 1000})
-    }
-}
-
-/// A number from `least` to `most` in parts of one `scale`th.
-fn decimal(
-    at: &Place<'_>,
-    [least, most, scale]: [u32; 3],
-    allowed: fn() -> String,
-    problems: &mut Problems,
-) -> Option<u32> {
-    if let Value::Number(number) = at.value() {
-        let parts = (number * f64::from(scale)).round();
-        // A division rounds correctly, so this is the number whose shortest text has no more decimals
-        // than `scale` has, and no other.
-        if parts / f64::from(scale) == *number
-            && (f64::from(least)..=f64::from(most)).contains(number)
-        {
-            return Some(parts as u32);
-        }
-    }
-    problems.add(at, at.value().in_words(), allowed());
-    None
-}
+/// How many times as large, read in thousandths.
+pub(super) const TIMES: Kind =
+    Kind::Number(Number { noun: "a number", least: 1, most: 1000, decimals: 3 });
 
 #[cfg(test)]
 mod tests {
+    use super::super::node::Problems;
+    use super::super::read;
+    use super::super::value::Value;
     use super::*;
 
-    fn read<T: Read>(json: &str) -> Result<T, String> {
-        let value = Value::from_json(json.as_bytes()).unwrap();
-        let mut problems = Problems::default();
-        let read = T::read(&Place::top(&value), &mut problems);
-        read.ok_or_else(|| problems.into_sorted().remove(0).to_string())
+    /// What `json` is read as, or the line it is refused with.
+    fn read(kind: &Kind, json: &str) -> Result<u64, String> {
+        read_value(kind, &Value::from_json(json.as_bytes()).unwrap())
+    }
+
+    fn read_value(kind: &Kind, value: &Value) -> Result<u64, String> {
+        let mut problems = Problems::new(value);
+        let node = read::read(kind, value, &mut problems);
+        node.number().ok_or_else(|| problems.into_sorted().remove(0).to_string())
     }
 
     #[test]
     fn a_weight_is_exact_to_three_decimals_and_nothing_is_rounded() {
         for thousandths in 0..=100_000u32 {
             let text = format!("{}.{:03}", thousandths / 1000, thousandths % 1000);
-            assert_eq!(read::<Weight>(&text).map(Weight::thousandths), Ok(thousandths), "{text}");
+            assert_eq!(read(&WEIGHT, &text), Ok(u64::from(thousandths)), "{text}");
         }
         for good in ["5", "5.0", "5e0", "0.5e1", "-0"] {
-            assert!(read::<Weight>(good).is_ok(), "{good}");
+            assert!(read(&WEIGHT, good).is_ok(), "{good}");
         }
         for (bad, found) in [
             ("105", "105"),
@@ -253,24 +144,23 @@ mod tests {
             let line = format!(
                 "$: found {found}, allowed: a percentage from 0 to 100 with at most three decimals"
             );
-            assert_eq!(read::<Weight>(bad).err(), Some(line), "{bad}");
+            assert_eq!(read(&WEIGHT, bad).err(), Some(line), "{bad}");
         }
     }
 
     #[test]
     fn a_ratio_is_exact_to_six_decimals() {
-        assert_eq!(read::<Ratio>("0.05").map(Ratio::millionths), Ok(50_000));
-        assert_eq!(read::<Ratio>("0.000001").map(Ratio::millionths), Ok(1));
-        assert_eq!(read::<Ratio>("1.0").map(Ratio::millionths), Ok(1_000_000));
-        assert!(read::<Ratio>("0.0000001").is_err());
-        assert!(read::<Ratio>("1.01").is_err());
+        assert_eq!(read(&RATIO, "0.05"), Ok(50_000));
+        assert_eq!(read(&RATIO, "0.000001"), Ok(1));
+        assert_eq!(read(&RATIO, "1.0"), Ok(1_000_000));
+        assert!(read(&RATIO, "0.0000001").is_err());
+        assert!(read(&RATIO, "1.01").is_err());
     }
 
     #[test]
     fn a_number_that_is_none_is_refused() {
         for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            let value = Value::Number(number);
-            assert!(Weight::read(&Place::top(&value), &mut Problems::default()).is_none());
+            assert!(read_value(&WEIGHT, &Value::Number(number)).is_err());
         }
     }
 
@@ -307,14 +197,14 @@ mod tests {
     #[test]
     fn the_range_of_a_duration_is_told_in_its_own_notation() {
         assert_eq!(
-            read::<Span<1000, 3_600_000, 1>>("\"2h\"").err().unwrap(),
+            read(&span(1000, 3_600_000), "\"2h\"").err().unwrap(),
             "$: found \"2h\", allowed: a duration from 1s to 1h, such as 500ms, 30s, 10m, 1h or 7d"
         );
         assert_eq!(
-            read::<Span<1000, LONGEST, 1000>>("\"1500ms\"").err().unwrap(),
+            read(&whole_seconds(1000, LONGEST), "\"1500ms\"").err().unwrap(),
             "$: found \"1500ms\", allowed: a duration from 1s to 3650d in whole seconds, such as 30s, 10m, 1h or 7d"
         );
-        assert_eq!(read::<Span<1000, LONGEST, 1000>>("\"2000ms\"").unwrap().0, 2000);
+        assert_eq!(read(&whole_seconds(1000, LONGEST), "\"2000ms\""), Ok(2000));
     }
 
     #[test]

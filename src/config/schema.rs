@@ -2,93 +2,74 @@
 
 use serde_json::{json, Map};
 
-use super::value::Value;
+use super::shape::{Kind, Need, Object, Scalar, Text};
 
-pub(super) use serde_json::Value as Json;
+use serde_json::Value as Json;
 
 /// The JSON Schema of the configuration.
 pub fn schema() -> Json {
-    let mut definitions = Definitions::default();
-    let top = <super::ConfigShape as super::read::Read>::schema(&mut definitions);
+    let mut definitions = Map::new();
+    let top = object(&super::CONFIG, &mut definitions);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Cohort configuration",
         "$ref": top.get("$ref"),
-        "$defs": definitions.named,
+        "$defs": definitions,
     })
 }
 
-/// The objects that the schema describes, by name; an object can hold itself.
-#[derive(Default)]
-pub(super) struct Definitions {
-    named: Map<String, Json>,
-}
-
-impl Definitions {
-    /// A reference to the object called `name`, which `describe` describes if it has not been.
-    pub(super) fn object(
-        &mut self,
-        name: &str,
-        about: &[&str],
-        describe: impl FnOnce(&mut ObjectSchema, &mut Self),
-    ) -> Json {
-        let name = name.trim_end_matches("Shape");
-        if !self.named.contains_key(name) {
-            self.named.insert(name.to_owned(), Json::Null);
-            let mut object = ObjectSchema::default();
-            describe(&mut object, self);
-            self.named.insert(name.to_owned(), object.finish(about));
+fn kind(kind: &Kind, definitions: &mut Map<String, Json>) -> Json {
+    match kind {
+        Kind::Flag => json!({"type": "boolean"}),
+        Kind::True => json!({"const": true}),
+        Kind::Text(kind) => text(kind),
+        Kind::Word(words) => json!({"enum": words}),
+        Kind::Number(number) => {
+            let name = if number.decimals == 0 { "integer" } else { "number" };
+            json!({"type": name, "minimum": number.least, "maximum": number.most})
         }
-        json!({"$ref": format!("#/$defs/{name}")})
+        Kind::Span(_) => json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$"}),
+        Kind::List(entry, least) => list(self::kind(entry, definitions), *least),
+        Kind::Map(name, entry, least) => map(text(name), self::kind(entry, definitions), *least),
+        Kind::Object(object) => self::object(object, definitions),
     }
 }
 
-/// The schema of one object, under construction.
-#[derive(Default)]
-pub(super) struct ObjectSchema {
-    properties: Map<String, Json>,
-    required: Vec<String>,
-    also: Map<String, Json>,
+/// A reference to `object`, which is described if it has not been: an object can hold itself.
+fn object(object: &Object, definitions: &mut Map<String, Json>) -> Json {
+    if !definitions.contains_key(object.name) {
+        definitions.insert(object.name.to_owned(), Json::Null);
+        let description = describe(object, definitions);
+        definitions.insert(object.name.to_owned(), description);
+    }
+    json!({"$ref": format!("#/$defs/{}", object.name)})
 }
 
-impl ObjectSchema {
-    pub(super) fn property(
-        &mut self,
-        key: &str,
-        doc: &[&str],
-        schema: Json,
-        required: bool,
-        default: Option<Value>,
-    ) {
-        let Json::Object(mut schema) = schema else { return };
-        schema.insert("description".to_owned(), prose(doc).into());
-        if let Some(default) = default {
-            schema.insert("default".to_owned(), plain(&default));
+fn describe(object: &Object, definitions: &mut Map<String, Json>) -> Json {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for field in object.fields {
+        let Json::Object(mut schema) = kind(&field.kind, definitions) else { continue };
+        schema.insert("description".to_owned(), prose(field.about).into());
+        match field.need {
+            Need::Default(value) => drop(schema.insert("default".to_owned(), plain(value))),
+            Need::Required => required.push(field.key),
+            Need::Optional => {}
         }
-        self.properties.insert(key.to_owned(), Json::Object(schema));
-        if required {
-            self.required.push(key.to_owned());
-        }
+        properties.insert(field.key.to_owned(), Json::Object(schema));
     }
-
-    /// Merges `text`, a JSON object.
-    pub(super) fn also(&mut self, text: &str) {
-        if let Ok(Json::Object(also)) = serde_json::from_str(text) {
-            self.also.extend(also);
-        }
+    let mut schema = match serde_json::from_str(object.also) {
+        Ok(Json::Object(also)) => also,
+        _ => Map::new(),
+    };
+    schema.insert("description".to_owned(), prose(object.about).into());
+    schema.insert("type".to_owned(), "object".into());
+    schema.insert("properties".to_owned(), Json::Object(properties));
+    schema.insert("additionalProperties".to_owned(), false.into());
+    if !required.is_empty() {
+        schema.insert("required".to_owned(), required.into());
     }
-
-    fn finish(self, about: &[&str]) -> Json {
-        let mut schema = self.also;
-        schema.insert("description".to_owned(), prose(about).into());
-        schema.insert("type".to_owned(), "object".into());
-        schema.insert("properties".to_owned(), Json::Object(self.properties));
-        schema.insert("additionalProperties".to_owned(), false.into());
-        if !self.required.is_empty() {
-            schema.insert("required".to_owned(), self.required.into());
-        }
-        Json::Object(schema)
-    }
+    Json::Object(schema)
 }
 
 /// The lines of a doc comment as one.
@@ -97,31 +78,29 @@ fn prose(lines: &[&str]) -> String {
 }
 
 /// A default, with whole numbers written as such.
-fn plain(value: &Value) -> Json {
+fn plain(value: Scalar<'_>) -> Json {
     match value {
-        Value::Bool(value) => json!(value),
-        Value::Number(number) => json!(*number as u64),
-        Value::String(text) => json!(text),
-        Value::Null | Value::List(_) | Value::Object(_) => Json::Null,
+        Scalar::Flag(value) => json!(value),
+        Scalar::Number(number) => json!(number as u64),
+        Scalar::Text(text) => json!(text),
     }
 }
 
-pub(super) fn text(pattern: &str, words: &[&str]) -> Json {
-    match (pattern, words) {
-        ("", []) => json!({"type": "string"}),
-        (_, []) => json!({"type": "string", "pattern": pattern}),
-        _ => json!({"enum": words}),
+fn text(text: &Text) -> Json {
+    match text.pattern {
+        "" => json!({"type": "string"}),
+        pattern => json!({"type": "string", "pattern": pattern}),
     }
 }
 
-pub(super) fn list(items: Json, least: usize) -> Json {
+fn list(items: Json, least: usize) -> Json {
     match least {
         0 => json!({"type": "array", "items": items}),
         _ => json!({"type": "array", "items": items, "minItems": least}),
     }
 }
 
-pub(super) fn map(names: Json, values: Json, least: usize) -> Json {
+fn map(names: Json, values: Json, least: usize) -> Json {
     match least {
         0 => json!({"type": "object", "propertyNames": names, "additionalProperties": values}),
         _ => {

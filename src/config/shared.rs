@@ -2,51 +2,46 @@
 
 use crate::http::headers::fold;
 
-use super::place::{Place, Problems};
+use super::node::{Node, Problems};
 use super::value::{shortened, Value};
 use super::version::again;
 
-/// Notes what does not go together among the rollouts at `at`, by what stands in the document, so that
-/// a rollout with another problem is held against the others too.
-pub(super) fn check(at: &Place<'_>, problems: &mut Problems) {
+/// Notes what does not go together among the `rollouts`, by what stands in the document, so that a
+/// rollout with another problem is held against the others too.
+pub(super) fn check(rollouts: &[Node<'_>], problems: &mut Problems<'_>) {
     let mut names = Firsts::default();
     let mut cookies = Firsts::default();
     let mut pins = Firsts::default();
     let mut outputs = Firsts::default();
-    for (index, rollout) in at.entries().enumerate() {
-        if let Some(name) = text(rollout.value(), &["name"]) {
+    for (index, rollout) in rollouts.iter().enumerate() {
+        if let Some(name) = text(rollout.value, &["name"]) {
             if names.note(name.to_owned(), index).is_some() {
-                again(name, &rollout.at("name"), problems);
+                again(name, rollout.get("name"), problems);
             }
         }
         for cookie in [&["anonymousId", "cookie", "name"][..], &["overrides", "cookie"]] {
-            if let Some(name) = text(rollout.value(), cookie) {
+            if let Some(name) = text(rollout.value, cookie) {
                 cookies.note(name.to_owned(), index);
             }
         }
-        for header in output_headers(rollout.value()) {
+        for header in output_headers(rollout.value) {
             outputs.note(header, index);
         }
     }
-    for (index, rollout) in at.entries().enumerate() {
-        if let Some(name) = text(rollout.value(), &["pin", "cookie", "name"]) {
+    for (index, rollout) in rollouts.iter().enumerate() {
+        if let Some(name) = text(rollout.value, &["pin", "cookie", "name"]) {
             let other = pins.note(name.to_owned(), index).or_else(|| cookies.find(name));
             if let Some(other) = other {
                 let found = format!("{}, which $.rollouts[{other}] uses too", shortened(name));
-                let allowed = "a cookie of its own".to_owned();
-                problems.add(&rollout.at("pin").at("cookie").at("name"), found, allowed);
+                let node = rollout.get("pin").get("cookie").get("name");
+                problems.add(node, &found, "a cookie of its own");
             }
         }
-        let secret = ["overrides", "require", "secretHeader"];
-        if let Some(name) = text(rollout.value(), &secret) {
+        if let Some(name) = text(rollout.value, &["overrides", "require", "secretHeader"]) {
             if let Some(other) = outputs.find(&folded(name)) {
                 let found = format!("{}, which $.rollouts[{other}] sets", shortened(name));
-                let overrides = rollout.at("overrides");
-                problems.add(
-                    &overrides.at("require").at("secretHeader"),
-                    found,
-                    "a header of its own".to_owned(),
-                );
+                let node = rollout.get("overrides").get("require").get("secretHeader");
+                problems.add(node, &found, "a header of its own");
             }
         }
     }

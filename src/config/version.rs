@@ -4,11 +4,11 @@ use crate::bucket::{Split, VersionIndex, Weight};
 use crate::hash::Scheme;
 use crate::http::HeaderName;
 
-use super::place::{Place, Problems};
-use super::read::{Field, Map, Text};
-use super::shape::shape;
+use super::node::{Node, Problems};
+use super::scalar::WEIGHT;
+use super::shape::{shape, Kind, Scalar};
 use super::suggest::closest;
-use super::text::{ClusterName, HeaderValue, Name, OwnHeader, Reference};
+use super::text::{CLUSTER_NAME, HEADER_VALUE, NAME, OWN_HEADER, REFERENCE};
 use super::value::{number_text, shortened};
 
 /// One named side of a rollout. Its weight is in the rollout's split.
@@ -25,39 +25,41 @@ pub struct Version {
 
 shape! {
     /// One named side of a rollout.
-    VersionShape: "an object with name" {
+    VERSION: "Version", "an object with name" {
         /// The version's name, unique in its rollout.
-        "name" name: required Name,
+        "name": required Kind::Text(&NAME),
         /// Percent of users, with at most three decimals; the one version without a weight is stable.
-        "weight" weight: optional Weight,
+        "weight": optional WEIGHT,
         /// The cluster's name for output.clusterHeader.
-        "cluster" cluster: optional ClusterName,
+        "cluster": optional Kind::Text(&CLUSTER_NAME),
         /// Nobody new, but those pinned stay; with weight 0.
-        "drain" drain: defaulted bool = false,
+        "drain": default Kind::Flag => Scalar::Flag(false),
         /// Headers set on requests that this version gets.
-        "requestHeaders" request_headers: optional Map<OwnHeader, HeaderValue, 0>,
+        "requestHeaders": optional Kind::Map(&OWN_HEADER, &Kind::Text(&HEADER_VALUE), 0),
     }
 }
 
-impl VersionShape {
-    pub(super) fn finish(self) -> Option<Version> {
-        let headers = self.request_headers.given().map_or(Some(Vec::new()), Map::whole)?;
-        Some(Version {
-            name: self.name.given()?.0,
-            cluster: self.cluster.given().map(|cluster| cluster.0),
-            drain: self.drain.given()?,
-            request_headers: headers.into_iter().map(|(name, value)| (name.0, value.0)).collect(),
-        })
+/// What [`Versions::check`] leaves to say of one version.
+pub(super) fn check(node: &Node<'_>) -> Option<Version> {
+    let mut request_headers = Vec::new();
+    for header in node.get("requestHeaders").entries() {
+        request_headers.push((HeaderName::new(header.key)?, header.string()?));
     }
+    Some(Version {
+        name: node.get("name").string()?,
+        cluster: node.get("cluster").string(),
+        drain: node.get("drain").flag()?,
+        request_headers,
+    })
 }
 
 /// The weights of a rule or of a step of a ramp, by version.
-pub(super) type Weights = Map<Reference, Weight, 1>;
+pub(super) const WEIGHTS: Kind = Kind::Map(&REFERENCE, &WEIGHT, 1);
 
 /// The versions of a rollout, as the other parts of it refer to them.
-pub(super) struct Versions {
+pub(super) struct Versions<'a> {
     /// In the configuration's order; `None` where the name cannot be read.
-    names: Vec<Option<String>>,
+    names: Vec<Option<&'a str>>,
     /// What `versions` state; nothing for stable and for what cannot be read.
     weights: Vec<Weight>,
     pub(super) stable: VersionIndex,
@@ -66,57 +68,35 @@ pub(super) struct Versions {
     scheme: Scheme,
 }
 
-impl Versions {
-    /// Notes what does not go together among `shapes`, which stand at `at`.
+impl<'a> Versions<'a> {
+    /// Notes what does not go together in the list at `node`; `ramps` tells that the rollout has a ramp.
+    /// Where the list cannot be read, any name may be that of a version.
     pub(super) fn check(
-        shapes: &[Option<VersionShape>],
+        node: &Node<'a>,
         scheme: Scheme,
         ramps: bool,
-        at: &Place<'_>,
-        problems: &mut Problems,
+        problems: &mut Problems<'_>,
     ) -> Self {
-        let names: Vec<Option<String>> = shapes
-            .iter()
-            .map(|shape| {
-                shape.as_ref().and_then(|shape| shape.name.as_given()).map(|name| name.0.clone())
-            })
-            .collect();
-        let weights: Vec<Weight> = shapes
-            .iter()
-            .map(|shape| {
-                shape
-                    .as_ref()
-                    .and_then(|shape| shape.weight.as_given())
-                    .copied()
-                    .unwrap_or_default()
-            })
-            .collect();
-        let unweighted: Vec<VersionIndex> = shapes
-            .iter()
-            .enumerate()
-            .filter(|(_, shape)| shape.as_ref().is_some_and(|shape| shape.weight.is_absent()))
-            .map(|(index, _)| index)
-            .collect();
-        let stable = unweighted.first().copied().unwrap_or(0);
-        let versions = Self { names, weights, stable, has_stable: unweighted.len() == 1, scheme };
-        versions.check_unweighted(&unweighted, shapes.iter().all(Option::is_some), at, problems);
-        versions.check_sum(&versions.weights, at, problems);
-        for (index, shape) in shapes.iter().enumerate() {
-            let at = at.nth(index);
-            let name = versions.name(index);
-            if name.is_some()
-                && versions.names.iter().take(index).any(|other| other.as_deref() == name)
-            {
-                again(name.unwrap_or_default(), &at.at("name"), problems);
+        let mut versions =
+            Self { names: Vec::new(), weights: Vec::new(), stable: 0, has_stable: false, scheme };
+        if !node.is_given() {
+            versions.names.push(None);
+            return versions;
+        }
+        let mut unweighted = Vec::new();
+        for (index, version) in node.entries().iter().enumerate() {
+            versions.names.push(version.get("name").text());
+            versions.weights.push(weight(version.get("weight")).unwrap_or_default());
+            if version.is_given() && version.get("weight").is_absent() {
+                unweighted.push(index);
             }
-            let Some(VersionShape { weight: Field::Given(weight), drain, .. }) = shape else {
-                continue;
-            };
-            versions.check_whole(*weight, &at.at("weight"), problems);
-            if *weight != Weight::ZERO && !ramps && matches!(drain, Field::Given(true)) {
-                let allowed = "false, or weight 0".to_owned();
-                problems.add(&at.at("drain"), "true with a weight".to_owned(), allowed);
-            }
+        }
+        versions.stable = unweighted.first().copied().unwrap_or(0);
+        versions.has_stable = unweighted.len() == 1;
+        versions.check_unweighted(&unweighted, node, problems);
+        versions.check_sum(&versions.weights, node, problems);
+        for (index, version) in node.entries().iter().enumerate() {
+            versions.check_one(index, version, ramps, problems);
         }
         versions
     }
@@ -124,13 +104,12 @@ impl Versions {
     fn check_unweighted(
         &self,
         unweighted: &[VersionIndex],
-        all_read: bool,
-        at: &Place<'_>,
-        problems: &mut Problems,
+        node: &Node<'_>,
+        problems: &mut Problems<'_>,
     ) {
         let found = match unweighted {
             [_] => return,
-            [] if !all_read => return,
+            [] if !node.entries().iter().all(Node::is_given) => return,
             [] => "no version without a weight".to_owned(),
             several => {
                 let count = match several.len() {
@@ -138,25 +117,43 @@ impl Versions {
                     3 => "three".to_owned(),
                     count => count.to_string(),
                 };
-                let names = several.iter().map(|index| self.name(*index).unwrap_or("?"));
-                format!(
-                    "{count} versions without a weight ({})",
-                    names.collect::<Vec<_>>().join(", ")
-                )
+                let names: Vec<&str> =
+                    several.iter().map(|index| self.name(*index).unwrap_or("?")).collect();
+                format!("{count} versions without a weight ({})", names.join(", "))
             }
         };
-        problems.add(at, found, "exactly one, which is stable".to_owned());
+        problems.add(node, &found, "exactly one, which is stable");
     }
 
-    fn check_sum(&self, weights: &[Weight], at: &Place<'_>, problems: &mut Problems) {
-        let sum: u64 = weights.iter().map(|weight| u64::from(weight.thousandths())).sum();
-        if sum > u64::from(Weight::FULL.thousandths()) {
-            let found = format!("weights that sum to {}", number_text(sum as f64 / 1000.0));
-            problems.add(at, found, "a sum of at most 100".to_owned());
+    fn check_one(
+        &self,
+        index: VersionIndex,
+        node: &Node<'_>,
+        ramps: bool,
+        problems: &mut Problems<'_>,
+    ) {
+        if let Some(name) = self.name(index) {
+            if self.names.iter().take(index).any(|other| *other == Some(name)) {
+                again(name, node.get("name"), problems);
+            }
+        }
+        let Some(weight) = weight(node.get("weight")) else { return };
+        self.check_whole(weight, node.get("weight"), problems);
+        let drain = node.get("drain");
+        if weight != Weight::ZERO && !ramps && drain.flag() == Some(true) {
+            problems.add(drain, "true with a weight", "false, or weight 0");
         }
     }
 
-    fn check_whole(&self, weight: Weight, at: &Place<'_>, problems: &mut Problems) {
+    fn check_sum(&self, weights: &[Weight], node: &Node<'_>, problems: &mut Problems<'_>) {
+        let sum: u64 = weights.iter().map(|weight| u64::from(weight.thousandths())).sum();
+        if sum > u64::from(Weight::FULL.thousandths()) {
+            let found = format!("weights that sum to {}", number_text(sum as f64 / 1000.0));
+            problems.add(node, &found, "a sum of at most 100");
+        }
+    }
+
+    fn check_whole(&self, weight: Weight, node: &Node<'_>, problems: &mut Problems<'_>) {
         let scheme = match self.scheme {
             Scheme::Cohort => return,
             Scheme::Unleash => "unleash",
@@ -165,32 +162,32 @@ impl Versions {
         if weight.thousandths() % 1000 != 0 {
             let allowed =
                 format!("a whole percentage from 0 to 100, because hashScheme is {scheme}");
-            problems.add(at, at.value().shown(), allowed);
+            problems.add(node, &node.value.shown(), &allowed);
         }
     }
 
-    fn name(&self, index: VersionIndex) -> Option<&str> {
-        self.names.get(index)?.as_deref()
+    fn name(&self, index: VersionIndex) -> Option<&'a str> {
+        *self.names.get(index)?
     }
 
-    /// The version called `name`, to which the value or the key at `at` refers.
+    /// The version called `name`, to which the value or the key at `node` refers.
     pub(super) fn find(
         &self,
         name: &str,
-        at: &Place<'_>,
-        problems: &mut Problems,
+        node: &Node<'_>,
+        problems: &mut Problems<'_>,
     ) -> Option<VersionIndex> {
-        let index = self.names.iter().position(|other| other.as_deref() == Some(name));
+        let index = self.names.iter().position(|other| *other == Some(name));
         if index.is_none() && self.names.iter().all(Option::is_some) {
-            let known: Vec<&str> = self.names.iter().flatten().map(String::as_str).collect();
-            one_of(name, at, &known, problems);
+            let known: Vec<&str> = self.names.iter().copied().flatten().collect();
+            one_of(name, node, &known, problems);
         }
         index
     }
 
     /// Whether `name` is the name of a version that is not `version`.
     pub(super) fn is_other(&self, name: &str, version: VersionIndex) -> bool {
-        self.name(version) != Some(name) && self.names.iter().flatten().any(|other| other == name)
+        self.name(version) != Some(name) && self.names.contains(&Some(name))
     }
 
     /// What `versions` state.
@@ -198,53 +195,40 @@ impl Versions {
         Split::new(self.scheme, &self.weights, self.stable)
     }
 
-    /// The split of a rule's or a ramp step's `weights`, which stand at `at`.
-    pub(super) fn split(
-        &self,
-        weights: Weights,
-        at: &Place<'_>,
-        problems: &mut Problems,
-    ) -> Option<Split> {
+    /// The split of a rule's or a ramp step's weights; `None` where there are none.
+    pub(super) fn split(&self, node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Split> {
+        if !node.is_given() {
+            return None;
+        }
         let mut all = vec![Weight::ZERO; self.names.len()];
-        for (name, weight) in weights.0 {
-            let at = at.at(&name.0);
-            let index = self.find(&name.0, &at, problems);
+        for entry in node.entries() {
+            let index = self.find(entry.key, entry, problems);
             if self.has_stable && index == Some(self.stable) {
-                let found = format!("{}, which gets the remainder", shortened(&name.0));
-                problems.add(&at, found, "a weight for a version other than stable".to_owned());
+                let found = format!("{}, which gets the remainder", shortened(entry.key));
+                problems.add(entry, &found, "a weight for a version other than stable");
             }
-            let Some(weight) = weight else { continue };
-            self.check_whole(weight, &at, problems);
+            let Some(weight) = weight(entry) else { continue };
+            self.check_whole(weight, entry, problems);
             if let Some(slot) = index.and_then(|index| all.get_mut(index)) {
                 *slot = weight;
             }
         }
-        self.check_sum(&all, at, problems);
+        self.check_sum(&all, node, problems);
         Some(Split::new(self.scheme, &all, self.stable))
     }
 }
 
+fn weight(node: &Node<'_>) -> Option<Weight> {
+    Weight::from_thousandths(node.small()?)
+}
+
 /// Notes that `name` is none of `known`.
-pub(super) fn one_of(name: &str, at: &Place<'_>, known: &[&str], problems: &mut Problems) {
+pub(super) fn one_of(name: &str, node: &Node<'_>, known: &[&str], problems: &mut Problems<'_>) {
     let hint = closest(name, known).map(str::to_owned);
-    problems.add_with_hint(at, shortened(name), known.join(", "), hint);
+    problems.add_at(&node.spot, &shortened(name), &known.join(", "), hint);
 }
 
-/// Notes that `name`, which stands at `at`, stood before.
-pub(super) fn again(name: &str, at: &Place<'_>, problems: &mut Problems) {
-    problems.add(at, format!("{} again", shortened(name)), "each name once".to_owned());
-}
-
-impl Text for Scheme {
-    const ALLOWED: &'static str = "cohort, unleash or flagd";
-    const WORDS: &'static [&'static str] = &["cohort", "unleash", "flagd"];
-
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "cohort" => Some(Self::Cohort),
-            "unleash" => Some(Self::Unleash),
-            "flagd" => Some(Self::Flagd),
-            _ => None,
-        }
-    }
+/// Notes that `name`, which stands at `node`, stood before.
+pub(super) fn again(name: &str, node: &Node<'_>, problems: &mut Problems<'_>) {
+    problems.add(node, &format!("{} again", shortened(name)), "each name once");
 }

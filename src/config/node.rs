@@ -1,0 +1,163 @@
+//! What the reader made of a document, and the problems it met.
+
+use super::problem::{Path, PathSegment, Problem};
+use super::value::Value;
+
+/// A value, read as what it is declared to be, and where it stands.
+pub(super) struct Node<'a> {
+    pub(super) read: Read<'a>,
+    /// The key that leads here; empty in a list and at the top.
+    pub(super) key: &'a str,
+    /// What stands here; null where nothing does.
+    pub(super) value: &'a Value,
+    pub(super) spot: Spot,
+    /// Whether this is an object with unknown keys.
+    pub(super) odd: bool,
+}
+
+/// How many entries stand before each one on the way from the top: sorts as the document does.
+pub(super) type Spot = Vec<usize>;
+
+/// What a value was read as.
+pub(super) enum Read<'a> {
+    /// There is none, and no default.
+    Absent,
+    /// It cannot be read, and a problem was noted.
+    Bad,
+    Flag(bool),
+    /// In the unit of its declaration.
+    Number(u64),
+    Text(&'a str),
+    /// A list's entries; a map's entries; a node for each key that an object may have.
+    Nodes(Vec<Node<'a>>),
+}
+
+impl<'a> Node<'a> {
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self.read, Read::Absent)
+    }
+
+    /// Whether there is a value, and it could be read.
+    pub(super) fn is_given(&self) -> bool {
+        !matches!(self.read, Read::Absent | Read::Bad)
+    }
+
+    pub(super) fn flag(&self) -> Option<bool> {
+        match self.read {
+            Read::Flag(flag) => Some(flag),
+            _ => None,
+        }
+    }
+
+    pub(super) fn number(&self) -> Option<u64> {
+        match self.read {
+            Read::Number(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// The same, for what is declared to be small.
+    pub(super) fn small(&self) -> Option<u32> {
+        u32::try_from(self.number()?).ok()
+    }
+
+    pub(super) fn text(&self) -> Option<&'a str> {
+        match self.read {
+            Read::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn string(&self) -> Option<String> {
+        self.text().map(str::to_owned)
+    }
+
+    /// The entries of a list or a map that could be read.
+    pub(super) fn entries(&self) -> &[Node<'a>] {
+        match &self.read {
+            Read::Nodes(nodes) => nodes,
+            _ => &[],
+        }
+    }
+
+    /// What stands under `key`, which an object may have; the node itself where it is no object, so that
+    /// what is below a value that is not there is not there either.
+    pub(super) fn get(&self, key: &str) -> &Node<'a> {
+        self.entries().iter().find(|node| node.key == key).unwrap_or(self)
+    }
+}
+
+/// What `check` makes of a node: nothing of one that is absent, and `None` of one that is not good.
+pub(super) fn stated<'n, 'a, T>(
+    node: &'n Node<'a>,
+    check: impl FnOnce(&'n Node<'a>) -> Option<T>,
+) -> Option<Option<T>> {
+    match node.read {
+        Read::Absent => Some(None),
+        Read::Bad => None,
+        _ => check(node).map(Some),
+    }
+}
+
+/// The problems of one document.
+pub(super) struct Problems<'a> {
+    document: &'a Value,
+    list: Vec<(Spot, Problem)>,
+}
+
+impl<'a> Problems<'a> {
+    pub(super) fn new(document: &'a Value) -> Self {
+        Self { document, list: Vec::new() }
+    }
+
+    /// Notes that `found` stands at `node`, where only `allowed` may.
+    pub(super) fn add(&mut self, node: &Node<'_>, found: &str, allowed: &str) {
+        self.add_at(&node.spot, found, allowed, None);
+    }
+
+    /// The same by the place alone, with what was probably meant.
+    pub(super) fn add_at(
+        &mut self,
+        spot: &[usize],
+        found: &str,
+        allowed: &str,
+        hint: Option<String>,
+    ) {
+        let problem = Problem {
+            path: path(self.document, spot),
+            found: found.to_owned(),
+            allowed: allowed.to_owned(),
+            hint,
+        };
+        // Kept sorted, because sorting would bring many times more code into the module.
+        let position = self.list.partition_point(|(other, _)| other.as_slice() <= spot);
+        self.list.insert(position, (spot.to_vec(), problem));
+    }
+
+    /// All of them, in document order; those of an object before those of its entries.
+    pub(super) fn into_sorted(self) -> Vec<Problem> {
+        self.list.into_iter().map(|(_, problem)| problem).collect()
+    }
+}
+
+/// The way from the top of `document` to `spot`.
+fn path(document: &Value, spot: &[usize]) -> Path {
+    let mut path = Path::default();
+    let mut value = document;
+    for &position in spot {
+        value = match value {
+            Value::Object(entries) => {
+                let Some((key, value)) = entries.get(position) else { break };
+                path.segments.push(PathSegment::Key(key.clone()));
+                value
+            }
+            Value::List(values) => {
+                let Some(value) = values.get(position) else { break };
+                path.segments.push(PathSegment::Index(position));
+                value
+            }
+            _ => break,
+        };
+    }
+    path
+}
