@@ -1,40 +1,58 @@
 //! Names to what is known of them, at a cost that hardly grows with their number.
 
-/// Names in the order of a hash, so that a lookup compares numbers and then one name.
+/// Names, found by a hash, so that a lookup compares numbers and then one name.
 ///
 /// Names are the configuration's, and a hash only says where to look: whatever a request asks for costs
 /// the same.
 #[derive(Debug)]
 pub struct Index<T> {
-    entries: Vec<(u32, Box<[u8]>, T)>,
+    entries: Vec<(Box<[u8]>, T)>,
+    /// The hash of each name and its position in `entries`, sorted.
+    order: Vec<(u32, usize)>,
+}
+
+impl<T: Default> Index<T> {
+    /// Changes what is known of a name, which is the default of a new one.
+    pub fn update(&mut self, name: &[u8], change: impl FnOnce(&mut T)) {
+        let bytes = name.iter().copied();
+        let position = self.find(bytes.clone()).unwrap_or_else(|| {
+            let place = (hash(bytes), self.entries.len());
+            // Kept sorted, because sorting would bring many times more code into the module.
+            self.order.insert(self.order.partition_point(|other| *other < place), place);
+            self.entries.push((name.into(), T::default()));
+            place.1
+        });
+        if let Some((_, value)) = self.entries.get_mut(position) {
+            change(value);
+        }
+    }
 }
 
 impl<T> Index<T> {
-    pub fn new(names: impl IntoIterator<Item = (Vec<u8>, T)>) -> Self {
-        let entry = |(name, value): (Vec<u8>, T)| (hash(name.iter().copied()), name.into(), value);
-        let mut entries: Vec<_> = names.into_iter().map(entry).collect();
-        entries
-            .sort_by(|one: &(u32, Box<[u8]>, T), other| (one.0, &one.1).cmp(&(other.0, &other.1)));
-        Self { entries }
-    }
-
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// What is known of a name, given byte by byte.
     pub fn get(&self, name: impl Iterator<Item = u8> + Clone) -> Option<&T> {
+        self.entries.get(self.find(name)?).map(|(_, value)| value)
+    }
+
+    fn find(&self, name: impl Iterator<Item = u8> + Clone) -> Option<usize> {
         let wanted = hash(name.clone());
-        let first = self.entries.partition_point(|(hash, ..)| *hash < wanted);
-        let same = self.entries.iter().skip(first).take_while(|(hash, ..)| *hash == wanted);
-        let mut found = same.filter(|(_, known, _)| known.iter().copied().eq(name.clone()));
-        found.next().map(|(.., value)| value)
+        let first = self.order.partition_point(|(hash, _)| *hash < wanted);
+        let same = self.order.iter().skip(first).take_while(|(hash, _)| *hash == wanted);
+        let is_it = |position: usize| {
+            let entry = self.entries.get(position);
+            entry.is_some_and(|(known, _)| known.iter().copied().eq(name.clone()))
+        };
+        same.map(|(_, position)| *position).find(|position| is_it(*position))
     }
 }
 
 impl<T> Default for Index<T> {
     fn default() -> Self {
-        Self { entries: Vec::new() }
+        Self { entries: Vec::new(), order: Vec::new() }
     }
 }
 
@@ -47,10 +65,18 @@ fn hash(name: impl Iterator<Item = u8>) -> u32 {
 mod tests {
     use super::Index;
 
+    fn index<'a>(names: impl IntoIterator<Item = (&'a str, u32)>) -> Index<u32> {
+        let mut index = Index::default();
+        for (name, number) in names {
+            index.update(name.as_bytes(), |value| *value = number);
+        }
+        index
+    }
+
     #[test]
     fn every_name_is_found_and_no_other() {
-        let names = (0..5000u32).map(|number| (format!("name-{number}").into_bytes(), number));
-        let index = Index::new(names);
+        let names: Vec<String> = (0..5000).map(|number| format!("name-{number}")).collect();
+        let index = index(names.iter().map(String::as_str).zip(0..));
         for number in 0..6000 {
             let found = index.get(format!("name-{number}").bytes());
             assert_eq!(found.copied(), (number < 5000).then_some(number));
@@ -63,9 +89,8 @@ mod tests {
         // A known pair under 32-bit FNV-1a.
         let (one, other) = ("costarring", "liquid");
         assert_eq!(super::hash(one.bytes()), super::hash(other.bytes()));
-        let index = Index::new([(one.into(), 1), (other.into(), 2)]);
-        assert_eq!((index.get(one.bytes()), index.get(other.bytes())), (Some(&1), Some(&2)));
-        let index = Index::new([(one.into(), 1)]);
-        assert_eq!(index.get(other.bytes()), None);
+        let both = index([(one, 1), (other, 2)]);
+        assert_eq!((both.get(one.bytes()), both.get(other.bytes())), (Some(&1), Some(&2)));
+        assert_eq!(index([(one, 1)]).get(other.bytes()), None);
     }
 }

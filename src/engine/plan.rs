@@ -1,11 +1,9 @@
 //! A configuration made ready for requests: what can be looked up instead of searched.
 
-use std::collections::BTreeMap;
-
 use smallvec::SmallVec;
 
-use crate::config::{Condition, Config, KeySource, Rollout};
-use crate::http::{fold, pattern::Test};
+use crate::config::{Condition, Config, KeySource, Output, Rollout};
+use crate::http::{fold, pattern::Test, HeaderName};
 
 use super::index::Index;
 
@@ -18,7 +16,7 @@ pub struct Plan {
     by_host: Index<Vec<usize>>,
     /// Rollouts that may match any host, in order.
     any_host: Vec<usize>,
-    by_name: BTreeMap<String, usize>,
+    by_name: Index<usize>,
     /// Every cookie name that the configuration asks for, sorted.
     cookies: Vec<String>,
     owned: Owned,
@@ -26,25 +24,26 @@ pub struct Plan {
 
 impl Plan {
     pub fn new(config: Config) -> Self {
-        let mut plan = Self { config, ..Self::default() };
-        let mut by_host: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
-        for (position, rollout) in plan.config.rollouts.iter().enumerate() {
-            plan.by_name.insert(rollout.name.clone(), position);
-            match hosts(rollout) {
-                Some(hosts) => {
-                    for host in hosts {
-                        let rollouts = by_host.entry(host).or_default();
-                        if rollouts.last() != Some(&position) {
-                            rollouts.push(position);
-                        }
+        let mut plan = Self {
+            cookies: cookie_names(&config),
+            owned: Owned::new(&config),
+            ..Self::default()
+        };
+        for (position, rollout) in config.rollouts.iter().enumerate() {
+            plan.by_name.update(rollout.name.as_bytes(), |it| *it = position);
+            let Some(hosts) = hosts(rollout) else {
+                plan.any_host.push(position);
+                continue;
+            };
+            for host in hosts {
+                plan.by_host.update(&host, |rollouts| {
+                    if rollouts.last() != Some(&position) {
+                        rollouts.push(position);
                     }
-                }
-                None => plan.any_host.push(position),
+                });
             }
         }
-        plan.by_host = Index::new(by_host);
-        plan.cookies = cookie_names(&plan.config);
-        plan.owned = Owned::new(&plan.config);
+        plan.config = config;
         plan
     }
 
@@ -75,7 +74,7 @@ impl Plan {
 
     /// The position of the rollout called `name`.
     pub fn rollout_named(&self, name: &str) -> Option<usize> {
-        self.by_name.get(name).copied()
+        self.by_name.get(name.as_bytes().iter().copied()).copied()
     }
 
     /// Whose header `name` is, in whatever spelling; `None` if it is none of ours.
@@ -115,41 +114,34 @@ impl Default for Owned {
 
 impl Owned {
     fn new(config: &Config) -> Self {
-        let mut names: BTreeMap<Vec<u8>, Owner> = BTreeMap::new();
-        for (position, rollout) in config.rollouts.iter().enumerate() {
-            let output = &rollout.output;
-            let secret =
-                rollout.overrides.as_ref().and_then(|overrides| overrides.require.secret.as_ref());
-            let ours = [Some(&output.route_header), output.cluster_header.as_ref()]
-                .into_iter()
-                .chain([output.response_header.as_ref(), output.reason_header.as_ref()])
-                .chain([secret.map(|secret| &secret.header)])
-                .flatten()
-                .chain(
-                    rollout
-                        .versions
-                        .iter()
-                        .flat_map(|v| v.request_headers.iter().map(|(name, _)| name)),
-                );
-            for name in ours {
-                let owner = names.entry(fold(name.as_str().as_bytes()).collect()).or_default();
-                if rollout.inherit.is_some()
-                    && *name == output.route_header
-                    && !owner.heirs.contains(&position)
-                {
-                    owner.heirs.push(position);
-                }
-            }
-        }
         let mut owned = Self::default();
-        for name in names.keys() {
-            let first = name.first().copied().unwrap_or_default();
-            if let Some(lengths) = owned.lengths.get_mut(usize::from(first)) {
-                *lengths |= length_bit(name.len());
+        for (position, rollout) in config.rollouts.iter().enumerate() {
+            let Output { route_header, cluster_header, response_header, reason_header, .. } =
+                &rollout.output;
+            owned.add(route_header, rollout.inherit.is_some().then_some(position));
+            for header in [cluster_header, response_header, reason_header].into_iter().flatten() {
+                owned.add(header, None);
+            }
+            for (header, _) in rollout.versions.iter().flat_map(|version| &version.request_headers)
+            {
+                owned.add(header, None);
+            }
+            if let Some(secret) = rollout.overrides.iter().find_map(|it| it.require.secret.as_ref())
+            {
+                owned.add(&secret.header, None);
             }
         }
-        owned.names = Index::new(names);
         owned
+    }
+
+    /// Adds a name; `heir` is the rollout whose peers may bring it.
+    fn add(&mut self, name: &HeaderName, heir: Option<usize>) {
+        let name: Vec<u8> = fold(name.as_str().as_bytes()).collect();
+        let first = name.first().copied().unwrap_or_default();
+        if let Some(lengths) = self.lengths.get_mut(usize::from(first)) {
+            *lengths |= length_bit(name.len());
+        }
+        self.names.update(&name, |owner| owner.heirs.extend(heir));
     }
 
     fn get(&self, name: &[u8]) -> Option<&Owner> {
@@ -182,27 +174,46 @@ fn hosts(rollout: &Rollout) -> Option<Vec<Vec<u8>>> {
 /// Every cookie name that a decision may ask for, sorted, each once.
 fn cookie_names(config: &Config) -> Vec<String> {
     let mut names = Vec::new();
-    let conditions = config.segments.iter().flat_map(|segment| &segment.any);
-    let conditions = conditions.chain(config.rollouts.iter().flat_map(|rollout| {
-        let rules = rollout.rules.iter().filter_map(|rule| rule.matches.as_ref());
-        rollout.matches.iter().chain(rules).flatten()
-    }));
-    for condition in conditions {
-        for part in std::iter::successors(Some(condition), |part: &&Condition| part.not.as_deref())
-        {
-            names.extend(part.cookies.iter().map(|(name, _)| name.clone()));
-        }
+    for segment in &config.segments {
+        add_conditions(&segment.any, &mut names);
     }
     for rollout in &config.rollouts {
-        names.extend(rollout.hash_key.iter().filter_map(|source| match source {
-            KeySource::Cookie(name) => Some(name.clone()),
-            _ => None,
-        }));
-        names.extend(rollout.anonymous_id.iter().map(|cookie| cookie.name.clone()));
-        names.extend(rollout.pin.iter().map(|pin| pin.cookie.name.clone()));
-        names.extend(rollout.overrides.iter().filter_map(|overrides| overrides.cookie.clone()));
+        let rules = rollout.rules.iter().filter_map(|rule| rule.matches.as_ref());
+        for conditions in rollout.matches.iter().chain(rules) {
+            add_conditions(conditions, &mut names);
+        }
+        for source in &rollout.hash_key {
+            if let KeySource::Cookie(name) = source {
+                add(name, &mut names);
+            }
+        }
+        let handed_out = [rollout.anonymous_id.as_ref(), rollout.pin.as_ref().map(|it| &it.cookie)];
+        for cookie in handed_out.into_iter().flatten() {
+            add(&cookie.name, &mut names);
+        }
+        if let Some(name) = rollout.overrides.as_ref().and_then(|it| it.cookie.as_ref()) {
+            add(name, &mut names);
+        }
     }
-    names.sort_unstable();
-    names.dedup();
     names
+}
+
+fn add_conditions(conditions: &[Condition], names: &mut Vec<String>) {
+    for condition in conditions {
+        let mut part = Some(condition);
+        while let Some(condition) = part {
+            for (name, _) in &condition.cookies {
+                add(name, names);
+            }
+            part = condition.not.as_deref();
+        }
+    }
+}
+
+/// Adds a name where it belongs among those sorted, if it is not there. Sorting them at the end would
+/// bring many times more code into the module.
+fn add(name: &str, names: &mut Vec<String>) {
+    if let Err(at) = names.binary_search_by(|other| other.as_str().cmp(name)) {
+        names.insert(at, name.to_owned());
+    }
 }

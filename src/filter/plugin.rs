@@ -1,7 +1,6 @@
 //! One configuration of the plugin in one worker: loading it, keeping it alive, ticking.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::config::{Config, Millis};
@@ -30,7 +29,7 @@ const IDLE_TICK: Millis = 1_000;
 
 thread_local! {
     /// The newest configuration of each plugin in this worker.
-    static NEWEST: RefCell<BTreeMap<String, Rc<Active>>> = const { RefCell::new(BTreeMap::new()) };
+    static NEWEST: RefCell<Vec<(String, Rc<Active>)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// One configuration of the plugin in one worker.
@@ -38,8 +37,8 @@ thread_local! {
 pub struct Plugin {
     active: Rc<Active>,
     identity: String,
-    /// Health checks that are under way, by the proxy's token.
-    polls: RefCell<BTreeMap<u32, Poll>>,
+    /// Health checks that are under way and the proxy's token for each, oldest first.
+    polls: RefCell<Vec<(u32, Poll)>>,
 }
 
 impl Plugin {
@@ -110,16 +109,21 @@ impl Plugin {
         let mut under_way = self.polls.borrow_mut();
         under_way.extend(polls);
         // A proxy that never answers must not fill the memory.
-        while under_way.len() > POLLS {
-            under_way.pop_first();
-        }
+        let too_many = under_way.len().saturating_sub(POLLS);
+        under_way.drain(..too_many);
     }
 
     /// Takes the answer to a health check; `status` is its HTTP status.
     pub fn on_call_response(&self, host: &impl Host, token: u32, status: Option<u16>) {
-        let Some(poll) = self.polls.borrow_mut().remove(&token) else { return };
+        let Some(poll) = self.take_poll(token) else { return };
         let now = host.now() / 1_000_000;
         warden::answered(host, &self.identity, &self.active, poll, status, now);
+    }
+
+    fn take_poll(&self, token: u32) -> Option<Poll> {
+        let mut under_way = self.polls.borrow_mut();
+        let at = under_way.iter().position(|(other, _)| *other == token)?;
+        Some(under_way.remove(at).1)
     }
 
     /// A new stream under this configuration.
@@ -130,12 +134,12 @@ impl Plugin {
     fn activate(&mut self, host: &impl Host, config: Config) {
         let now = host.now() / 1_000_000;
         let active = Rc::new(Active::new(host, Plan::new(config)));
-        NEWEST.with(|newest| {
-            let mut newest = newest.borrow_mut();
-            if let Some(before) = newest.get(&self.identity) {
-                warden::take_over(host, &self.identity, &active, before, now);
-            }
-            newest.insert(self.identity.clone(), Rc::clone(&active));
+        if let Some(before) = self.newest() {
+            warden::take_over(host, &self.identity, &active, &before, now);
+        }
+        NEWEST.with_borrow_mut(|newest| {
+            newest.retain(|(identity, _)| *identity != self.identity);
+            newest.push((self.identity.clone(), Rc::clone(&active)));
         });
         warden::start(host, &self.identity, &active, now);
         self.active = active;
@@ -151,7 +155,10 @@ impl Plugin {
 
     /// The last good configuration that this VM has had for this plugin.
     fn newest(&self) -> Option<Rc<Active>> {
-        NEWEST.with(|newest| newest.borrow().get(&self.identity).cloned())
+        NEWEST.with_borrow(|newest| {
+            let mut newest = newest.iter();
+            newest.find(|(identity, _)| *identity == self.identity).map(|(_, it)| Rc::clone(it))
+        })
     }
 
     /// Whether a newer configuration took this one's place and no stream begins here any more. The

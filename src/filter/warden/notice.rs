@@ -25,6 +25,7 @@ impl<H: Host> Desk<'_, H> {
     pub(super) fn announce(&self, guard: &Guard, event: Event, figures: &Figures) {
         let (rollout, version) = (&self.rollout.name, self.version_name());
         let Figures { version: ours, stable, over } = figures;
+        let tenths = (over + 49) / 100;
         match event {
             Event::Tripped(cause) => {
                 self.live.gauges.tripped(self.host, self.version, cause);
@@ -41,11 +42,12 @@ impl<H: Host> Desk<'_, H> {
                     None => "it stays out until the rollout's configuration changes".to_owned(),
                 };
                 log::warn!(
-                    "rollout {rollout}: version {version} is held out of traffic ({}): of {} answers in {:.1} s {bad}; \
+                    "rollout {rollout}: version {version} is held out of traffic ({}): of {} answers in {}.{} s {bad}; \
                      stable: {} of {} failed; its users get {}; {then}",
                     cause.as_str(),
                     ours.answers,
-                    *over as f64 / 1000.0,
+                    tenths / 10,
+                    tenths % 10,
                     stable.failures,
                     stable.answers,
                     self.fallback_name(),
