@@ -80,6 +80,18 @@ extern "C" {
         size: usize,
         cas: u32,
     ) -> u32;
+    fn proxy_http_call(
+        cluster: *const u8,
+        cluster_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        body: *const u8,
+        body_size: usize,
+        trailers: *const u8,
+        trailers_size: usize,
+        timeout: u32,
+        token: *mut u32,
+    ) -> u32;
 }
 
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
@@ -89,7 +101,7 @@ extern "C" {
     fn environ_get(entries: *mut *mut u8, buffer: *mut u8) -> u32;
 }
 
-/// Takes over bytes that the host wrote into memory it had from the SDK's `malloc`; `fill` makes the
+/// Takes over bytes that the host wrote into memory it had from `malloc`; `fill` makes the
 /// call and answers with its status.
 fn take(fill: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>, u32> {
     let mut data = std::ptr::null_mut();
@@ -229,6 +241,29 @@ pub fn shared_data(key: &str) -> Result<(Vec<u8>, u32), u32> {
 pub fn set_shared_data(key: &str, value: &[u8], cas: u32) -> bool {
     // SAFETY: pointers and sizes are those of live slices.
     unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) == 0 }
+}
+
+/// Sends a request without a body to a cluster and answers with its token; `headers` is a map in the
+/// encoding of the wire, and `timeout` is in milliseconds.
+pub fn http_call(cluster: &str, headers: &[u8], timeout: u32) -> Option<u32> {
+    const NO_TRAILERS: [u8; 4] = [0; 4];
+    let mut token = 0;
+    // SAFETY: pointers and sizes are those of live slices; the token's is that of a live integer.
+    let status = unsafe {
+        proxy_http_call(
+            cluster.as_ptr(),
+            cluster.len(),
+            headers.as_ptr(),
+            headers.len(),
+            std::ptr::null(),
+            0,
+            NO_TRAILERS.as_ptr(),
+            NO_TRAILERS.len(),
+            timeout,
+            &mut token,
+        )
+    };
+    (status == 0).then_some(token)
 }
 
 /// 16 bytes from the host's source of randomness.

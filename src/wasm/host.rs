@@ -1,7 +1,6 @@
 //! [`Host`] on top of the proxy-wasm calls.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use crate::config::Millis;
 use crate::filter::{Call, Host, MetricId, MetricKind, Shared};
@@ -130,16 +129,28 @@ impl Host for Proxy {
     }
 
     fn call(&self, call: Call<'_>) -> Option<u32> {
-        let headers = vec![
+        let headers = to_wire(&[
             (":method", "GET"),
             (":path", call.path),
             (":authority", call.authority),
             ("user-agent", "cohort-health-check"),
-        ];
-        // Through the SDK, whose dispatcher must know the token to hand on the answer.
-        let timeout = Duration::from_millis(call.timeout);
-        proxy_wasm::hostcalls::dispatch_http_call(call.cluster, headers, None, vec![], timeout).ok()
+        ]);
+        abi::http_call(call.cluster, &headers, u32::try_from(call.timeout).unwrap_or(u32::MAX))
     }
+}
+
+/// A header map as [`Headers::from_wire`] reads it.
+fn to_wire(pairs: &[(&str, &str)]) -> Vec<u8> {
+    let mut wire = (pairs.len() as u32).to_le_bytes().to_vec();
+    for (name, value) in pairs {
+        wire.extend((name.len() as u32).to_le_bytes());
+        wire.extend((value.len() as u32).to_le_bytes());
+    }
+    for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
+        wire.extend(text.as_bytes());
+        wire.push(0);
+    }
+    wire
 }
 
 /// Sends log lines and panics to the proxy's log.

@@ -1,0 +1,34 @@
+//! What the proxy knows by a number: plugin configurations and streams.
+
+/// Contexts by the proxy's numbers for them.
+pub struct Contexts<T> {
+    /// Sorted by number. Proxies count upwards, so that a new one goes to the end.
+    list: Vec<(u32, Box<T>)>,
+}
+
+impl<T> Contexts<T> {
+    pub const fn new() -> Self {
+        Self { list: Vec::new() }
+    }
+
+    pub fn add(&mut self, id: u32, context: T) {
+        self.remove(id);
+        let at = self.list.partition_point(|(other, _)| *other < id);
+        self.list.insert(at, (id, Box::new(context)));
+    }
+
+    pub fn get(&mut self, id: u32) -> Option<&mut T> {
+        let at = self.find(id).ok()?;
+        self.list.get_mut(at).map(|(_, context)| context.as_mut())
+    }
+
+    pub fn remove(&mut self, id: u32) {
+        if let Ok(at) = self.find(id) {
+            self.list.remove(at);
+        }
+    }
+
+    fn find(&self, id: u32) -> Result<usize, usize> {
+        self.list.binary_search_by_key(&id, |(id, _)| *id)
+    }
+}
