@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use base64::engine::DecodePaddingMode;
-use base64::{alphabet, Engine};
+use base64ct::{Base64Unpadded, Encoding};
 
 use crate::http::SetCookie;
 
@@ -66,21 +64,20 @@ static SIGNING_KEY: Text =
     Text::new("16 bytes or more in base64", "^[A-Za-z0-9+/]{22,}={0,2}$", |text| {
         signing_key(text).is_some()
     })
-    .kept_secret(|text| match BASE64.decode(text) {
-        Ok(key) if key.len() == 1 => "a key of 1 byte".to_owned(),
-        Ok(key) => format!("a key of {} bytes", key.len()),
-        Err(_) => "a string that is not base64".to_owned(),
+    .kept_secret(|text| match decode(text) {
+        Some(key) if key.len() == 1 => "a key of 1 byte".to_owned(),
+        Some(key) => format!("a key of {} bytes", key.len()),
+        None => "a string that is not base64".to_owned(),
     });
 
 fn signing_key(text: &str) -> Option<Vec<u8>> {
-    BASE64.decode(text).ok().filter(|key| key.len() >= 16)
+    decode(text).filter(|key| key.len() >= 16)
 }
 
 /// Standard base64, with padding or without.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
+fn decode(text: &str) -> Option<Vec<u8>> {
+    Base64Unpadded::decode_vec(text.trim_end_matches('=')).ok()
+}
 
 shape! {
     /// How a visitor without a key gets one.

@@ -26,7 +26,8 @@ impl Value {
         serde_json::from_slice(text).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             let text = error.to_string();
-            let what = text.rfind(" at line ").and_then(|at| text.get(..at)).unwrap_or(&text);
+            let place = format!(" at line {line} column {column}");
+            let what = text.strip_suffix(place.as_str()).unwrap_or(&text);
             Problem {
                 path: Path::default(),
                 found: format!("invalid JSON at line {line} column {column} ({what})"),

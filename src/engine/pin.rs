@@ -1,7 +1,6 @@
 //! Pin values: `VERSION`, `VERSION.GENERATION` or `VERSION.GENERATION.MAC`.
 
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use base64::Engine as _;
+use base64ct::{Base64UrlUnpadded, Encoding};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
@@ -28,7 +27,7 @@ pub fn seal(rollout: &Rollout, pin: &Pin, version: VersionIndex, key: &[u8]) -> 
         None => format!("{name}.{generation}"),
         Some(secret) => {
             let mac = mac(secret, rollout, name, generation, key)?.finalize().into_bytes();
-            format!("{name}.{generation}.{}", URL_SAFE_NO_PAD.encode(mac))
+            format!("{name}.{generation}.{}", Base64UrlUnpadded::encode_string(&mac))
         }
     })
 }
@@ -42,7 +41,7 @@ pub fn open(rollout: &Rollout, pin: &Pin, value: &[u8], key: Option<&[u8]>) -> O
     let Some(version) = rollout.version_named(name) else { return Opened::Worthless };
     if let Some(secret) = &pin.signing_key {
         let signed = signature.zip(key).and_then(|(signature, key)| {
-            let given = URL_SAFE_NO_PAD.decode(signature).ok()?;
+            let given = Base64UrlUnpadded::decode_vec(std::str::from_utf8(signature).ok()?).ok()?;
             let name = &rollout.versions.get(version)?.name;
             let generation = std::str::from_utf8(generation).ok()?;
             // Constant time in the length of the signature.

@@ -24,11 +24,8 @@ pub struct Plan {
 
 impl Plan {
     pub fn new(config: Config) -> Self {
-        let mut plan = Self {
-            cookies: cookie_names(&config),
-            owned: Owned::new(&config),
-            ..Self::default()
-        };
+        let mut plan =
+            Self { cookies: cookie_names(&config), owned: Owned::new(&config), ..Self::default() };
         for (position, rollout) in config.rollouts.iter().enumerate() {
             plan.by_name.update(rollout.name.as_bytes(), |it| *it = position);
             let Some(hosts) = hosts(rollout) else {

@@ -9,15 +9,20 @@ pub const MEMBER_LIMIT: usize = 64;
 /// Every member of a baggage header line: the whole member, trimmed, and its key and value without
 /// properties. Pieces that are empty are left out; one without `=` has the empty value.
 pub fn members(line: &[u8]) -> impl Iterator<Item = Member<'_>> + '_ {
-    line.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|text| !text.is_empty()).map(
-        |text| {
-            let pair = text.split(|&byte| byte == b';').next().unwrap_or_default();
-            let mut halves = pair.splitn(2, |&byte| byte == b'=');
-            let key = halves.next().unwrap_or_default().trim_ascii();
-            let value = halves.next().unwrap_or_default().trim_ascii();
-            Member { text, key, value }
-        },
-    )
+    line.split(|&byte| byte == b',').filter_map(|text| {
+        let text = text.trim_ascii();
+        let (pair, _) = halves(text, b';');
+        let (key, value) = halves(pair, b'=');
+        let member = Member { text, key: key.trim_ascii(), value: value.trim_ascii() };
+        (!text.is_empty()).then_some(member)
+    })
+}
+
+/// What stands before and after the first `between`; nothing is after where there is none.
+fn halves(text: &[u8], between: u8) -> (&[u8], &[u8]) {
+    let at = text.iter().position(|&byte| byte == between).unwrap_or(text.len());
+    let (before, after) = text.split_at_checked(at).unwrap_or((text, &[]));
+    (before, after.get(1..).unwrap_or_default())
 }
 
 /// One member of a baggage header.

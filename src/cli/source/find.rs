@@ -1,6 +1,6 @@
 //! Which part of a document is a configuration of this filter.
 
-use base64::prelude::{Engine as _, BASE64_STANDARD};
+use base64ct::{Base64, Encoding};
 
 use super::tree::{Data, Member, Node, Position};
 
@@ -236,7 +236,7 @@ fn any_of(any: &Node) -> Body {
         };
     }
     if url.ends_with("google.protobuf.BytesValue") {
-        let bytes = value.and_then(Node::text).and_then(|text| BASE64_STANDARD.decode(text).ok());
+        let bytes = value.and_then(Node::text).and_then(|text| Base64::decode_vec(text).ok());
         if let Some(text) = bytes.and_then(|bytes| String::from_utf8(bytes).ok()) {
             return Body::Text(text, None);
         }
