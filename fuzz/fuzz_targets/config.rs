@@ -12,7 +12,8 @@ fuzz_target!(|bytes: &[u8]| {
             for rollout in &config.rollouts {
                 assert!(rollout.versions.len() >= 2);
                 assert!(rollout.stable < rollout.versions.len());
-                let shares = (0..rollout.versions.len()).map(|version| rollout.split.weight(version));
+                let shares =
+                    (0..rollout.versions.len()).map(|version| rollout.split.weight(version));
                 let sum: u32 = shares.map(Weight::thousandths).sum();
                 assert_eq!(sum, Weight::FULL.thousandths(), "the shares are everybody");
                 let buckets = rollout.scheme.buckets();

@@ -39,8 +39,12 @@ fuzz_target!(|events: &[u8]| {
             0 => now += count * 1000 + part,
             1 => now -= count * 100,
             2 => canary.answers += count,
-            3 => (canary.answers, canary.failures) = (canary.answers + count, canary.failures + part),
-            4 => (stable.answers, stable.failures) = (stable.answers + count, stable.failures + part),
+            3 => {
+                (canary.answers, canary.failures) = (canary.answers + count, canary.failures + part)
+            }
+            4 => {
+                (stable.answers, stable.failures) = (stable.answers + count, stable.failures + part)
+            }
             _ => (canary.answers, canary.slow) = (canary.answers + count, canary.slow + part),
         }
         tick(&mut watch, &mut latch, now, canary, stable);

@@ -4,16 +4,34 @@
 //! line of its trailers, after another of the answer.
 #![no_main]
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
+#[allow(dead_code)]
+mod support {
+    #[path = "../../../tests/support/exchange.rs"]
+    pub mod exchange;
+    #[path = "../../../tests/support/faults.rs"]
+    pub mod faults;
+    #[path = "../../../tests/support/metrics.rs"]
+    pub mod metrics;
+    #[path = "../../../tests/support/native.rs"]
+    pub mod native;
+    #[path = "../../../tests/support/rig.rs"]
+    pub mod rig;
+    #[path = "../../../tests/support/world.rs"]
+    pub mod world;
+}
 
 use libfuzzer_sys::fuzz_target;
-use support::{get, Dice, Ending, Faults, NativeVm, Reply, Worker};
+use support::exchange::{get, Ending, Reply};
+use support::faults::{Dice, Faults};
+use support::native::NativeVm;
+use support::rig::Worker;
 
 const FULL: &str = include_str!("../../tests/cases/full.json");
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some((&[percent, seed, status, flags], rest)) = bytes.split_first_chunk::<4>() else { return };
+    let Some((&[percent, seed, status, flags], rest)) = bytes.split_first_chunk::<4>() else {
+        return;
+    };
     let mut worker = Worker::<NativeVm>::with(FULL);
     let mut exchange = get("/checkout");
     let mut reply = Reply::new(u16::from(status) * 4);
@@ -40,7 +58,11 @@ fuzz_target!(|bytes: &[u8]| {
     exchange.ending = if flags == 255 { Ending::Aborted } else { Ending::Answer(reply) };
     let faulty = percent > 100;
     if faulty {
-        let faults = Faults { dice: Dice(seed.into()), percent: u64::from(percent) - 100, clock: seed % 2 == 0 };
+        let faults = Faults {
+            dice: Dice(seed.into()),
+            percent: u64::from(percent) - 100,
+            clock: seed % 2 == 0,
+        };
         worker.world.state().faults = Some(faults);
     }
     let forged = exchange.state.request.clone();
@@ -64,7 +86,9 @@ fuzz_target!(|bytes: &[u8]| {
     // What is not ours comes through as it was.
     let ours = |name: &[u8]| {
         let folded: Vec<u8> = cohort::http::fold(name).collect();
-        [&b"x-cohort-"[..], b"x-feature-new-cart", b"x-canary-secret", b"baggage"].iter().any(|our| folded.starts_with(our))
+        [&b"x-cohort-"[..], b"x-feature-new-cart", b"x-canary-secret", b"baggage"]
+            .iter()
+            .any(|our| folded.starts_with(our))
     };
     let others = |lines: &[(Vec<u8>, Vec<u8>)]| -> Vec<(Vec<u8>, Vec<u8>)> {
         lines.iter().filter(|(name, _)| !ours(name)).cloned().collect()
