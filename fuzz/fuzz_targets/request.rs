@@ -4,21 +4,7 @@
 //! line of its trailers, after another of the answer.
 #![no_main]
 
-#[allow(dead_code)]
-mod support {
-    #[path = "../../../tests/support/exchange.rs"]
-    pub mod exchange;
-    #[path = "../../../tests/support/faults.rs"]
-    pub mod faults;
-    #[path = "../../../tests/support/metrics.rs"]
-    pub mod metrics;
-    #[path = "../../../tests/support/native.rs"]
-    pub mod native;
-    #[path = "../../../tests/support/rig.rs"]
-    pub mod rig;
-    #[path = "../../../tests/support/world.rs"]
-    pub mod world;
-}
+mod support;
 
 use libfuzzer_sys::fuzz_target;
 use support::exchange::{get, Ending, Reply};
