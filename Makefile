@@ -66,6 +66,10 @@ $(VENV)/.done: tests/proxy/requirements.txt
 demo: target/cohort.wasm $(VENV)/.done ## a rollout on a real Envoy, to watch (SCENARIO=..., KEEP=1)
 	@export $(LAB); exec $(VENV)/bin/python -m lab $(SCENARIO) $(if $(KEEP),--keep)
 
+.PHONY: page
+page: ## who gets what, on a page in a browser, until Ctrl-C
+	@$(MAKE) --no-print-directory demo SCENARIO=page KEEP=1
+
 .PHONY: scenarios
 scenarios: $(VENV)/.done ## what SCENARIO may be
 	@PYTHONPATH=envoy $(VENV)/bin/python -m lab --list

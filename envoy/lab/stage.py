@@ -22,7 +22,7 @@ import asyncio
 import copy
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,6 +74,8 @@ class Scenario:
     play: Callable[[Stage], Awaitable[None]]
     #: A few lines that are printed first.
     story: str = ""
+    #: What a run that is left running starts instead of playing; it yields the address to open.
+    by_hand: Callable[[Stage], AbstractAsyncContextManager[str]] | None = None
 
 
 @dataclass
@@ -420,6 +422,10 @@ async def run(scenario: Scenario, *, keep: bool = False, show: Show | None = Non
         stage.show.say()
         stage.say(f"Envoy {version()} on {stage.proxy.url} (admin on port {stage.proxy.admin_port})")
         stage.say(f"services: {services}")
+        if keep and scenario.by_hand:
+            async with scenario.by_hand(stage) as url:
+                stage.step(f"open {url}")
+                await stage.keep()
         await scenario.play(stage)
         good = await stage.close()
         if keep:

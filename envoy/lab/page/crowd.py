@@ -1,0 +1,112 @@
+"""The users: asked, counted, seen to move."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..client import Answer, User
+
+#: How many users there are. 240 fills rows of 24, 20, 16, 15 and 12.
+USERS = 240
+#: The number of the first. The buckets of these few are spread about evenly, as those of many users are.
+FIRST = 2100
+#: How many are asked at once, and how long it takes until everybody has been asked.
+BATCH = 24
+SWEEP_SECONDS = 1.5
+#: Coprime to USERS: neighbours in the grid are not asked together.
+STRIDE = 97
+
+
+def crowd() -> list[str]:
+    """The users' names."""
+    return [f"user-{number}" for number in range(FIRST, FIRST + USERS)]
+
+
+@dataclass
+class Cell:
+    """What the last request of a user brought."""
+
+    version: str | None = None
+    reason: str | None = None
+    served_by: str | None = None
+    failed: bool = False
+    moves: int = 0
+
+    def told(self) -> list[object]:
+        return [self.version, int(self.failed), self.moves, self.reason, self.served_by]
+
+
+@dataclass
+class Grid:
+    """All users under one way to split."""
+
+    cells: list[Cell] = field(default_factory=lambda: [Cell() for _ in range(USERS)])
+    requests: int = 0
+    failed: int = 0
+    #: Times a user was seen to go from a version to another.
+    moved: int = 0
+    #: Those since it was last asked for, by direction.
+    moves: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def hear(self, number: int, answer: Answer) -> None:
+        cell = self.cells[number]
+        self.requests += 1
+        self.failed += answer.failed
+        cell.failed = answer.failed
+        if answer.version:
+            if cell.version and cell.version != answer.version:
+                cell.moves += 1
+                self.moved += 1
+                self.moves[cell.version, answer.version] += 1
+            cell.version = answer.version
+        cell.reason, cell.served_by = answer.reason, answer.served_by
+
+    def counters(self) -> dict[str, int]:
+        return {"requests": self.requests, "moved": self.moved, "failed": self.failed}
+
+    def told(self) -> dict[str, object]:
+        return {**self.counters(), "cells": [cell.told() for cell in self.cells]}
+
+
+class Crowd:
+    """Asks for everybody through the proxy, batch by batch, for ever.
+
+    Twice: once as who they are, and once under a name that nobody had before, which is what a split at
+    random per request gives a user.
+    """
+
+    def __init__(self, url: str, rollout: str, batch: Callable[[list[int]], None], sweep: Callable[[], None]) -> None:
+        self.names = crowd()
+        self.sticky, self.random = Grid(), Grid()
+        #: How many times everybody has been asked.
+        self.sweeps = 0
+        self._url, self._rollout = url.rstrip("/"), rollout
+        self._heard_batch, self._heard_sweep = batch, sweep
+
+    async def run(self) -> None:
+        order = [number * STRIDE % USERS for number in range(USERS)]
+        async with User.session(2 * BATCH) as http:
+            user = User(http, self._url, rollout=self._rollout)
+
+            async def one(grid: Grid, number: int, name: str) -> None:
+                grid.hear(number, await user.ask(name))
+
+            for start in itertools.cycle(range(0, USERS, BATCH)):
+                began = time.monotonic()
+                batch = order[start : start + BATCH]
+                await asyncio.gather(
+                    *(one(self.sticky, number, self.names[number]) for number in batch),
+                    *(one(self.random, number, uuid.uuid4().hex) for number in batch),
+                )
+                self._heard_batch(batch)
+                if start + BATCH >= USERS:
+                    self.sweeps += 1
+                    self._heard_sweep()
+                # A pace, not a wait for something: a proxy that is slow is asked less.
+                await asyncio.sleep(max(0.0, SWEEP_SECONDS * BATCH / USERS - (time.monotonic() - began)))

@@ -1,0 +1,397 @@
+"""The page of who gets what, in a real browser, over a real Envoy."""
+
+from __future__ import annotations
+
+import base64
+import re
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from browser import browser
+from lab import arithmetic
+from lab.bootstrap import ENVOY_DIR
+from lab.envoy import Envoy
+from lab.page.crowd import crowd
+from lab.page.server import GUARD
+from lab.process import Process
+from lab.scenarios.page import served
+from lab.service import Service
+from lab.until import until
+from playwright.async_api import CDPSession, Page
+
+#: Screenshots of the main states; docs/images has smaller ones, made of these.
+SHOTS = Path(__file__).resolve().parents[2] / "target" / "screenshots"
+EVERYBODY = crowd()
+ROLLOUT = {"name": "checkout", "versions": [{"name": "stable"}, {"name": "canary", "weight": 10}]}
+
+PHONE = {"width": 390, "height": 844}
+DESK = {"width": 1280, "height": 900}
+
+
+def canaries(weight: float) -> set[str]:
+    """Who has the canary at this weight, computed without Cohort's code."""
+    return {user for user in EVERYBODY if arithmetic.bucket("checkout", user) < weight * 1000}
+
+
+@dataclass
+class Stage:
+    url: str
+    page: Page
+    envoy: Envoy
+    canary: Service
+    devtools: CDPSession
+    #: What the page asked for beyond its own address, and what went wrong in it.
+    strange: list[str]
+
+    async def open(self) -> None:
+        await self.page.goto(self.url)
+        await self.drawn()
+
+    async def drawn(self) -> None:
+        await until(
+            lambda: self.page.evaluate("document.querySelector('#sticky .cell[data-version]') !== null"),
+            "cells drawn",
+            timeout=30,
+            every=0.1,
+        )
+
+    async def press(self, selector: str, *keys: str) -> None:
+        """Focuses an element and presses keys, as a person without a mouse does."""
+        await self.page.evaluate(f"document.querySelector({selector!r}).focus()")
+        for key in keys:
+            await self.page.keyboard.press(key)
+
+    async def text(self, selector: str) -> str:
+        return await self.page.evaluate(f"document.querySelector({selector!r}).innerText")
+
+    async def named(self) -> set[tuple[str, str]]:
+        """Role and name of everything, as a screen reader gets them."""
+        tree = await self.devtools.send("Accessibility.getFullAXTree")
+        nodes = [node for node in tree["nodes"] if not node["ignored"] and "name" in node]
+        return {(node["role"]["value"], node["name"]["value"]) for node in nodes}
+
+    async def sweeps(self) -> int:
+        return int(await self.page.evaluate("document.documentElement.dataset.sweeps"))
+
+    async def asked_again(self) -> None:
+        """Everybody has been asked from now on, and the page shows it."""
+        seen = await self.sweeps()
+        await until(self.sweeps, "everybody asked", holds=lambda now: now >= seen + 2, timeout=60, every=0.1)
+
+    async def cells(self, grid: str = "sticky") -> dict[str, str]:
+        """What every user's cell shows: `stable`, `canary` or `failed`."""
+        return dict(
+            await self.page.evaluate(
+                f"[...document.querySelectorAll('#{grid} .cell')]"
+                ".map(c => [c.dataset.user, c.hasAttribute('data-failed') ? 'failed' : c.dataset.version])"
+            )
+        )
+
+    async def users_of(self, version: str) -> set[str]:
+        return {user for user, shown in (await self.cells()).items() if shown == version}
+
+    async def colour(self, user: str) -> str:
+        """The colour that is drawn, as CSS writes it."""
+        number = EVERYBODY.index(user)
+        return await self.page.evaluate(f"getComputedStyle(document.getElementById('sticky-{number}')).backgroundColor")
+
+    async def count(self, name: str, grid: str = "sticky") -> int:
+        return int((await self.text(f"#{grid} [data-count={name}]")).replace(",", ""))
+
+    async def weight(self, weight: int) -> None:
+        """Moves the slider, as a keyboard does, and awaits that everybody has been asked since."""
+        now = int(await self.page.evaluate("document.querySelector('#weight').value"))
+        await self.press("#weight", *["ArrowRight" if weight > now else "ArrowLeft"] * abs(weight - now))
+        await self.in_force(weight)
+
+    async def in_force(self, weight: int) -> None:
+        def written() -> float:
+            versions = self.file()["versions"]
+            return next(one["weight"] for one in versions if "weight" in one)
+
+        await until(written, f"{weight} % in the live file", holds=lambda now: now == weight, every=0.1)
+        await self.asked_again()
+
+    def file(self) -> Mapping[str, object]:
+        """The rollout in the live filter.yaml, as it stands on disk."""
+        from lab.page.live import Live
+
+        return Live(self.envoy.filter_path, "", None).config()["rollouts"][0]  # type: ignore[arg-type]
+
+    async def news(self) -> list[str]:
+        return await self.page.evaluate("[...document.querySelectorAll('#news li span')].map(e => e.innerText)")
+
+    async def shot(self, name: str) -> None:
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        size = (await self.devtools.send("Page.getLayoutMetrics"))["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        told = await self.devtools.send("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
+        (SHOTS / f"{name}.png").write_bytes(base64.b64decode(told["data"]))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def stage(v1: Service, v2: Service) -> AsyncIterator[Stage]:
+    clusters = {"checkout-v1": v1.address, "checkout-v2": v2.address}
+    async with Envoy(clusters=clusters, concurrency=2) as envoy, served(envoy, v2) as url, browser() as chromium:
+        page = chromium.pages[0] if chromium.pages else await chromium.new_page()
+        strange: list[str] = []
+        own = urlsplit(url).netloc
+        page.on("request", lambda r: strange.append(r.url) if urlsplit(r.url).netloc not in (own, "") else None)
+        page.on("pageerror", lambda problem: strange.append(str(problem)))
+        page.on("console", lambda said: strange.append(said.text) if said.type in ("error", "warning") else None)
+        stage = Stage(url, page, envoy, v2, await chromium.new_cdp_session(page), strange)
+        await stage.open()
+        yield stage
+
+
+async def test_every_cell_has_the_version_that_the_arithmetic_gives_its_user(stage: Stage):
+    await stage.weight(10)
+    shown = await stage.cells()
+    assert {user for user, version in shown.items() if version == "canary"} == canaries(10)
+    assert set(shown) == set(EVERYBODY)
+    assert set(shown.values()) == {"stable", "canary"}
+    # Drawn in two colours, all cells of a version in the same.
+    colours = {
+        version: {await stage.colour(u) for u in list(shown) if shown[u] == version} for version in ("stable", "canary")
+    }
+    assert [len(found) for found in colours.values()] == [1, 1]
+    assert colours["stable"] != colours["canary"]
+    await stage.shot("light")
+
+
+async def test_cells_keep_their_colour_over_reloads(stage: Stage):
+    before, moved = await stage.cells(), await stage.count("moved")
+    for _ in range(2):
+        await stage.page.reload()
+        await stage.drawn()
+        await stage.asked_again()
+        assert await stage.cells() == before
+    assert await stage.count("moved") == moved
+
+
+async def test_a_split_at_random_moves_people_all_the_time_and_cohort_nobody(stage: Stage):
+    sticky, random = await stage.count("moved"), await stage.count("moved", "random")
+    await stage.asked_again()
+    assert await stage.count("moved") == sticky
+    assert await stage.count("moved", "random") > random + 10
+
+
+async def test_a_raise_from_10_to_30_turns_only_stable_cells(stage: Stage):
+    before, moved, said = await stage.cells(), await stage.count("moved"), len(await stage.news())
+    await stage.weight(30)
+    after = await stage.cells()
+    turned = Counter((before[user], after[user]) for user in EVERYBODY if before[user] != after[user])
+    expected = len(canaries(30)) - len(canaries(10))
+    assert turned == {("stable", "canary"): expected}
+    assert await stage.users_of("canary") == canaries(30)
+    assert await stage.count("moved") == moved + expected
+    # Newest first; those asked before and after the end of a round are told of in two lines.
+    news = await stage.news()
+    told = [re.match(r"(\d+) users? moved: (.+)\.$", line) for line in news[: len(news) - said]]
+    moves = [(int(found[1]), found[2]) for found in told if found]
+    assert {direction for _, direction in moves} == {"stable → canary"}
+    assert sum(count for count, _ in moves) == expected
+    await stage.shot("raised")
+
+
+async def test_blue_green_switches_everybody_at_once_and_back(stage: Stage):
+    assert {("button", "All green"), ("button", "All blue")} <= await stage.named()
+    await stage.press("#green", "Enter")
+    await stage.in_force(100)
+    assert await stage.users_of("canary") == set(EVERYBODY)
+    await stage.shot("green")
+    await stage.press("#blue", "Space")
+    await stage.in_force(0)
+    assert await stage.users_of("stable") == set(EVERYBODY)
+    assert await stage.count("failed") == 0
+
+
+async def test_the_kill_switch_gives_everybody_stable_and_keeps_the_weight(stage: Stage):
+    await stage.weight(50)
+    assert ("switch", "Kill switch") in await stage.named()
+    await stage.press("#kill", "Space")
+    await until(
+        lambda: stage.file().get("enabled", True), "the kill switch in the live file", holds=lambda e: e is False
+    )
+    await stage.asked_again()
+    assert await stage.page.evaluate("document.querySelector('#kill').ariaChecked") == "true"
+    assert await stage.users_of("stable") == set(EVERYBODY)
+    assert "Kill switch" in await stage.text("#standing")
+    await stage.press("#kill", "Space")
+    await until(lambda: stage.file().get("enabled", True), "the kill switch off again")
+    await stage.asked_again()
+    assert await stage.users_of("canary") == canaries(50)
+
+
+async def test_a_user_is_told_of_by_keyboard(stage: Stage):
+    await stage.press("#sticky .cells", "Home", "ArrowRight")
+    about = await stage.text("#about")
+    place = arithmetic.bucket("checkout", EVERYBODY[1])
+    assert f"{EVERYBODY[1]}, bucket {place:,}: " in about
+    assert "by HASH" in about and "from checkout-v" in about
+    await stage.page.keyboard.press("ArrowDown")
+    assert f"{EVERYBODY[25]}," in await stage.text("#about")
+    # In the order of buckets, the first is who is first in.
+    await stage.press("#order", "Space")
+    await stage.press("#sticky .cells", "Home")
+    first = min(EVERYBODY, key=lambda user: arithmetic.bucket("checkout", user))
+    assert f"{first}," in await stage.text("#about")
+    await stage.shot("by-bucket")
+    await stage.press("#order", "Space")
+
+
+async def test_everything_that_can_be_pressed_is_reached_by_tab(stage: Stage):
+    await stage.open()
+    reached = []
+    for _ in range(20):
+        await stage.page.keyboard.press("Tab")
+        reached.append(
+            await stage.page.evaluate(
+                "((e) => e.id || e.className || e.dataset.weight || e.tagName)(document.activeElement)"
+            )
+        )
+    assert reached[:4] == ["weight", "5", "10", "30"]
+    assert {"blue", "green", "break", "kill", "cells", "order", "news", "SUMMARY", "A"} <= set(reached)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+async def test_it_is_readable_on_a_desk_and_on_a_phone_light_and_dark(stage: Stage, size: dict[str, int], scheme: str):
+    page = stage.page
+    await page.emulate_media(color_scheme=scheme)
+    await page.set_viewport_size(size)
+    try:
+        await stage.asked_again()
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
+        # Text and what it stands on: WCAG's 4.5 to 1.
+        assert await page.evaluate(CONTRAST) == []
+        # What a finger presses is big enough, and cells are drawn square.
+        small = await page.evaluate(
+            "[...document.querySelectorAll('button')].filter(b => b.getBoundingClientRect().height < 32).map(b => b.id)"
+        )
+        assert small == []
+        width, height = await page.evaluate(
+            "(({ width, height }) => [width, height])(document.querySelector('#sticky-0').getBoundingClientRect())"
+        )
+        assert width == pytest.approx(height, abs=0.5)
+        assert width >= 9
+        await stage.shot(f"{scheme}-{'phone' if size is PHONE else 'desk'}")
+    finally:
+        await page.set_viewport_size(DESK)
+        await page.emulate_media(color_scheme="light")
+
+
+#: Every text whose contrast with its ground is below 4.5.
+CONTRAST = """
+() => {
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = parse(getComputedStyle(at).backgroundColor);
+      if (colour.length < 4 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const poor = [];
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const element = walk.currentNode.parentElement;
+    if (!walk.currentNode.data.trim() || !element.checkVisibility() || element.closest("noscript")) continue;
+    const [a, b] = [light(parse(getComputedStyle(element).color)), light(ground(element))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) poor.push(`${walk.currentNode.data.trim()}: ${ratio.toFixed(2)}`);
+  }
+  return poor;
+}
+"""
+
+
+async def test_breaking_the_canary_empties_it_and_repairing_brings_it_back(stage: Stage):
+    """Late: it leaves failures in the counters."""
+    await stage.weight(30)
+    assert await stage.users_of("canary") == canaries(30)
+    assert ("button", "Break the canary") in await stage.named()
+    await stage.press("#break", "Enter")
+
+    async def failing() -> set[str]:
+        return await stage.users_of("failed")
+
+    seen = await until(failing, "a failed cell", timeout=20, every=0.05)
+    assert seen <= canaries(30)
+    await stage.shot("failing")
+    held_out = "canary held out by its guard"
+    await until(lambda: stage.text("#standing"), "the guard", holds=lambda s: s == held_out, timeout=20)
+    # All of them at once: now and then a tenth of its users are let through, to see whether it is repaired.
+    everybody = set(EVERYBODY)
+    await until(
+        lambda: stage.users_of("stable"), "every cell stable", holds=lambda u: u == everybody, timeout=60, every=0.1
+    )
+    assert any("The guard took canary out (failures)" in line for line in await stage.news())
+    failed = await stage.count("failed")
+    assert failed > 0
+    await stage.shot("held-out")
+
+    assert ("button", "Repair the canary") in await stage.named()
+    await stage.press("#break", "Enter")
+    await until(
+        lambda: stage.text("#standing"),
+        "the canary back",
+        holds=lambda said: said == "canary in force: 30 %",
+        timeout=60,
+        every=0.1,
+    )
+    await stage.asked_again()
+    assert await stage.users_of("canary") == canaries(30)
+
+
+async def test_a_weight_that_is_none_is_not_written(stage: Stage):
+    before = stage.envoy.filter_path.read_text()
+    async with aiohttp.ClientSession(base_url=stage.url) as http:
+        for told in ({"weight": 101}, {"weight": -1}, {"weight": "5"}, {"weight": True}, {}, []):
+            async with http.post("/weight", json=told) as answer:
+                assert answer.status == 400, told
+        # Four decimals: a number to the page, refused by the filter, and the file is what it was.
+        async with http.post("/weight", json={"weight": 1.0005}) as answer:
+            assert answer.status == 409
+        # A form on another site cannot press anything.
+        async with http.post("/weight", data={"weight": "50"}) as answer:
+            assert answer.status == 415
+    assert stage.envoy.filter_path.read_text() == before
+
+
+async def test_the_page_asks_nobody_but_its_own_server_and_says_no_error(stage: Stage):
+    """Last: of all that was done before."""
+    assert stage.strange == []
+    assert stage.file()["guard"] == GUARD
+
+
+async def test_make_page_leaves_it_to_a_person_until_it_is_told_to_end(tmp_path: Path):
+    env = {"PYTHONPATH": str(ENVOY_DIR), "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    argv = [sys.executable, "-m", "lab", "page", "--keep"]
+    demo = await Process.start("demo", argv, log=tmp_path / "stderr", stdout=tmp_path / "stdout", env=env)
+    try:
+        said = await until(
+            lambda: (tmp_path / "stdout").read_text(),
+            "the page's address, and that it is left running",
+            holds=lambda text: "open http://localhost:" in text and "sed -i" in text,
+            timeout=60,
+        )
+        url = re.search(r"open (http://localhost:\d+/)", said)[1]
+        async with aiohttp.ClientSession() as http, http.get(url) as answer:
+            assert "Who gets what" in await answer.text()
+    finally:
+        demo.begin_stop()
+        code = await demo.stop(30)
+    assert code == 0, demo.tail()
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith("cohort-")]
