@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +34,35 @@ def scrape_rules(endpoint: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 class Prometheus:
-    """``async with Prometheus(port, path, relabelings, rules) as prometheus:`` scrapes 127.0.0.1:`port`."""
+    """``async with Prometheus(port, path, relabelings, rules) as prometheus:`` scrapes 127.0.0.1:`port`.
 
-    def __init__(self, port: int, path: str, relabelings: list[dict[str, Any]], rules: Mapping[str, Any]) -> None:
+    `jobs`: scrape configurations instead.
+    """
+
+    def __init__(
+        self,
+        port: int = 0,
+        path: str = "",
+        relabelings: Sequence[dict[str, Any]] = (),
+        rules: Mapping[str, Any] | None = None,
+        *,
+        jobs: list[dict[str, Any]] | None = None,
+    ) -> None:
         self._binary = tool("prometheus")
         self._config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": ["rules.yaml"],
-            "scrape_configs": [
+            "scrape_configs": jobs
+            or [
                 {
                     "job_name": "proxy",
                     "metrics_path": path,
                     "static_configs": [{"targets": [f"127.0.0.1:{port}"]}],
-                    "metric_relabel_configs": relabelings,
+                    "metric_relabel_configs": list(relabelings),
                 }
             ],
         }
-        self._rules = rules
+        self._rules = rules or {"groups": []}
 
     async def __aenter__(self) -> Prometheus:
         self._folder = Path(tempfile.mkdtemp(prefix="cohort-prometheus-"))
@@ -87,11 +99,12 @@ class Prometheus:
         except aiohttp.ClientError:
             return False
 
-    async def query(self, text: str) -> list[tuple[dict[str, str], float]]:
-        """Labels and value of every element of an instant vector."""
-        async with self._http.get("/api/v1/query", params={"query": text}) as answer:
+    async def query(self, text: str, at: float | None = None) -> list[tuple[dict[str, str], float]]:
+        """Labels and value of every element of an instant vector, now or at an instant."""
+        params = {"query": text, **({} if at is None else {"time": str(at)})}
+        async with self._http.get("/api/v1/query", params=params) as answer:
             told = await answer.json()
-        assert told["status"] == "success", told
+        assert told["status"] == "success", f"{text}: {told}"
         return [(one["metric"], float(one["value"][1])) for one in told["data"]["result"]]
 
     async def values(self, text: str) -> list[float]:

@@ -370,9 +370,9 @@ def test_prometheus_takes_the_rules(rules: Path) -> None:
 #: What each alert needs to fire, after that many minutes, and the labels it fires with.
 FIRING = {
     "CohortConfigInvalid": (
-        {'cohort_config_invalid{namespace="istio-ingress",pod="gw-1"}': "1x20"},
+        {'cohort_config_invalid{namespace="istio-ingress",pod="gw-1",instance="a:1"}': "1x20"},
         5,
-        [{"namespace": "istio-ingress", "pod": "gw-1", "severity": "critical"}],
+        [{"namespace": "istio-ingress", "pod": "gw-1", "instance": "a:1", "severity": "critical"}],
     ),
     "CohortMissing": ({}, 10, [{"severity": "critical"}]),
     "CohortVersionFailing": (
@@ -399,6 +399,16 @@ FIRING = {
         5,
         [{"rollout": "r", "rollout_version": "canary", "cause": "failures", "severity": "info"}],
     ),
+    "CohortShareOffWeight": (
+        {
+            'cohort_requests_total{rollout="r",rollout_version="canary",reason="HASH"}': "0+120x30",
+            'cohort_requests_total{rollout="r",rollout_version="stable",reason="HASH"}': "0+880x30",
+            'cohort_version_weight{rollout="r",rollout_version="canary"}': "5000x30",
+            'cohort_version_weight{rollout="r",rollout_version="stable"}': "95000x30",
+        },
+        20,
+        [{"rollout": "r", "rollout_version": version, "severity": "warning"} for version in ("canary", "stable")],
+    ),
     "CohortProxiesDisagree": (
         {
             'cohort_version_weight{rollout="r",rollout_version="canary",pod="a"}': "5000x30",
@@ -418,6 +428,9 @@ HEALTHY = {
     'cohort_version_held_out{rollout="r",rollout_version="canary"}': "0x30",
     'cohort_version_weight{rollout="r",rollout_version="canary",pod="a"}': "5000x30",
     'cohort_version_weight{rollout="r",rollout_version="canary",pod="b"}': "5000x30",
+    'cohort_requests_total{rollout="r",rollout_version="canary",reason="HASH"}': "0+100x30",
+    'cohort_requests_total{rollout="r",rollout_version="canary",reason="OVERRIDE"}': "0+1000x30",
+    'cohort_requests_total{rollout="r",rollout_version="stable",reason="HASH"}': "0+1900x30",
     'cohort_guard_trips_total{rollout="r",rollout_version="canary",cause="failures"}': "3x30",
 }
 

@@ -1,0 +1,76 @@
+"""The alert on a share that is off its weight: when it must keep quiet. That each alert fires is in test_manifests."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from prometheus import tool
+from queries import ROOT, RULES
+from test_manifests import rule_test
+
+
+def requests(version: str, reason: str, values: str) -> dict[str, str]:
+    return {f'cohort_requests_total{{rollout="r",rollout_version="{version}",reason="{reason}"}}': values}
+
+
+def weights(stable: str, canary: str) -> dict[str, str]:
+    name = 'cohort_version_weight{{rollout="r",rollout_version="{}"}}'
+    return {name.format("stable"): stable, name.format("canary"): canary}
+
+
+#: What is no reason to wake anybody, minute by minute.
+QUIET = {
+    "the weight was raised": {
+        **weights("95000x10 50000x30", "5000x10 50000x30"),
+        **requests("stable", "HASH", "0+950x10 10000+500x30"),
+        **requests("canary", "HASH", "0+50x10 1000+500x30"),
+    },
+    "the canary is held out, and its users get stable": {
+        **weights("100000x40", "0x40"),
+        **requests("stable", "HASH", "0+700x40"),
+        **requests("stable", "FALLBACK", "0+300x40"),
+    },
+    "testers override": {
+        **weights("95000x40", "5000x40"),
+        **requests("stable", "HASH", "0+950x40"),
+        **requests("canary", "HASH", "0+50x40"),
+        **requests("canary", "OVERRIDE", "0+5000x40"),
+    },
+    "there are few requests": {
+        **weights("95000x40", "5000x40"),
+        **requests("stable", "HASH", "0+80x40"),
+        **requests("canary", "HASH", "0+20x40"),
+    },
+}
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    path = tmp_path / "rules.yaml"
+    path.write_text(RULES.read_text())
+    return path
+
+
+@pytest.mark.parametrize("why", QUIET)
+@pytest.mark.parametrize("minutes", [12, 21, 35])
+def test_a_share_is_not_said_to_be_off_its_weight_when(rules: Path, why: str, minutes: int):
+    rule_test(rules, QUIET[why], minutes, {"CohortShareOffWeight": []})
+
+
+def test_it_is_when_many_are_off(rules: Path):
+    """The last one above with ten times as many requests."""
+    many = {
+        name: values.replace("+80x", "+800x").replace("+20x", "+200x")
+        for name, values in QUIET["there are few requests"].items()
+    }
+    labels = [{"rollout": "r", "rollout_version": version, "severity": "warning"} for version in ("canary", "stable")]
+    rule_test(rules, many, 35, {"CohortShareOffWeight": labels})
+
+
+def test_prometheus_takes_the_configuration_of_the_compose_file():
+    config = ROOT / "envoy/prometheus/prometheus.yaml"
+    done = subprocess.run([tool("promtool"), "check", "config", str(config)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "13 rules found" in done.stdout
