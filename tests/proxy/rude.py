@@ -67,7 +67,7 @@ class Rude:
     """
 
     async def __aenter__(self) -> Rude:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**22)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**22, backlog=4096)
         self.address: Address = ("127.0.0.1", self._server.sockets[0].getsockname()[1])
         return self
 
@@ -135,7 +135,7 @@ async def say(to: Address, data: bytes) -> Said:
         if lengths:
             said.body = await asyncio.wait_for(reader.readexactly(int(lengths[0].split(b":")[1])), 5)
         elif b"transfer-encoding: chunked" in said.head.lower():
-            while size := int(await asyncio.wait_for(reader.readline(), 5), 16):
+            while size := int(await asyncio.wait_for(reader.readline(), 5) or b"0", 16):
                 said.body += (await reader.readexactly(size + 2))[:-2]
     except (ConnectionError, asyncio.IncompleteReadError, asyncio.TimeoutError):
         pass

@@ -508,3 +508,18 @@ async def test_an_upstream_can_forge_nothing_that_the_filter_says(launch: Launch
         assert b"set-cookie: app=1" in lines
         reply = await get_http2(proxy.address, "/our-headers", [("x-user-id", "u")])
         assert reply.all("x-cohort-checkout") == ["stable"]
+
+
+def test_every_test_that_the_threat_model_names_is_there():
+    text = (REPOSITORY / "docs" / "threat-model.md").read_text()
+    named = set(re.findall(r"`(test_\w+)`", text))
+    there = {
+        name
+        for path in Path(__file__).parent.glob("test_*.py")
+        for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    assert named and named <= there, named - there
+    for path in re.findall(r"`((?:tests|fuzz)/?[\w/]*(?:\.\w+)?)`", text):
+        assert (REPOSITORY / path).exists(), path
+    for name in re.findall(r"`(test_\w+\.py)`", text):
+        assert (Path(__file__).parent / name).exists(), name

@@ -1,0 +1,126 @@
+"""What is inside the module, and what says so."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from lab.envoy import REPOSITORY, module
+
+try:
+    import tomllib
+except ImportError:  # Python 3.10
+    import tomli as tomllib
+
+GOLDEN = REPOSITORY / "tests" / "supply_chain" / "crates.txt"
+
+
+def sbom(*arguments: str) -> str:
+    script = REPOSITORY / "scripts" / "sbom.py"
+    return subprocess.run([sys.executable, script, *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def test_the_crates_inside_the_module_are_the_ones_agreed_on():
+    """A new crate, or a new version of one, is a change that somebody has looked at:
+    `make sbom` writes the list."""
+    found = sbom("--crates")
+    if os.environ.get("COHORT_BLESS"):
+        GOLDEN.write_text(found)
+    assert found == GOLDEN.read_text()
+
+
+def test_no_crate_inside_the_module_talks_to_a_system():
+    """Nothing of the command comes along, and nothing that opens files, sockets or threads."""
+    names = {line.split()[0] for line in GOLDEN.read_text().splitlines()}
+    lock = tomllib.loads((REPOSITORY / "Cargo.lock").read_text())
+    assert names <= {one["name"] for one in lock["package"]}
+    assert not names & {
+        "clap",
+        "anstream",
+        "libc",
+        "getrandom",
+        "rand",
+        "tokio",
+        "mio",
+        "socket2",
+        "rustix",
+        "indicatif",
+    }
+
+
+def imports(wasm: bytes) -> set[str]:
+    """What a module asks of its host, from its import section (WebAssembly core specification, 5.5.5)."""
+
+    def number(at: int) -> tuple[int, int]:
+        value = shift = 0
+        while True:
+            byte = wasm[at]
+            value, at, shift = value | (byte & 127) << shift, at + 1, shift + 7
+            if byte < 128:
+                return value, at
+
+    def name(at: int) -> tuple[str, int]:
+        length, at = number(at)
+        return wasm[at : at + length].decode(), at + length
+
+    at, found = 8, set()
+    while at < len(wasm):
+        section = wasm[at]
+        size, at = number(at + 1)
+        if section == 2:
+            count, here = number(at)
+            for _ in range(count):
+                space, here = name(here)
+                field, here = name(here)
+                assert wasm[here] == 0, "functions only"
+                _, here = number(here + 1)
+                found.add(f"{space}.{field}")
+        at += size
+    return found
+
+
+def test_the_module_asks_its_host_for_proxy_wasm_randomness_and_its_environment_only():
+    asked = imports(module().read_bytes())
+    assert {one for one in asked if not one.startswith("env.proxy_")} == {
+        "wasi_snapshot_preview1.random_get",
+        "wasi_snapshot_preview1.environ_get",
+        "wasi_snapshot_preview1.environ_sizes_get",
+    }
+
+
+def test_the_module_tells_nothing_of_the_machine_that_built_it():
+    wasm = module().read_bytes()
+    for path in {str(REPOSITORY), str(Path.home()), os.environ.get("CARGO_HOME", "/.cargo/registry/src")}:
+        assert path.encode() not in wasm, path
+
+
+def test_the_bill_of_materials_lists_every_crate_with_its_licence_and_digest():
+    text = sbom("--module", str(module()))
+    assert text == sbom("--module", str(module())), "the same bytes every time"
+    bom = json.loads(text)
+    assert (bom["bomFormat"], bom["specVersion"]) == ("CycloneDX", "1.6")
+    listed = [f"{one['name']} {one['version']}" for one in bom["components"]]
+    assert listed == GOLDEN.read_text().splitlines()
+    for one in bom["components"]:
+        assert re.fullmatch("[0-9a-f]{64}", one["hashes"][0]["content"])
+        assert re.search("MIT|Apache-2.0|Zlib|BSD-3-Clause", one["licenses"][0]["expression"])
+    assert bom["metadata"]["component"]["hashes"][0]["content"] == hashlib.sha256(module().read_bytes()).hexdigest()
+    references = {one["bom-ref"] for one in [*bom["components"], bom["metadata"]["component"]]}
+    assert {edge["ref"] for edge in bom["dependencies"]} == references
+    assert {on for edge in bom["dependencies"] for on in edge["dependsOn"]} < references
+
+
+def test_the_oldest_compiler_promised_is_one_that_was_tested():
+    """`rust-version` is what the tests ran on, and not a guess: this compiler is that one or newer."""
+    cargo = tomllib.loads((REPOSITORY / "Cargo.toml").read_text())
+    promised = tuple(int(part) for part in cargo["package"]["rust-version"].split("."))
+    told = subprocess.run(["rustc", "--version"], check=True, capture_output=True, text=True).stdout
+    running = tuple(int(part) for part in re.search(r"(\d+)\.(\d+)\.(\d+)", told).groups())
+    assert running >= promised
+    tested = (REPOSITORY / "docs" / "compatibility.md").read_text()
+    assert f"Rust {cargo['package']['rust-version']}" in tested
