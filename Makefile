@@ -78,7 +78,7 @@ test: test-rust test-proxy ## every test: of the code, and of the filter in a re
 .PHONY: test-rust
 test-rust: build ## the tests of the code
 	@echo "== tests of the code"
-	@COHORT_MUTATIONS="$(CURDIR)/target/mutations.jsonl" cargo test --quiet
+	@COHORT_WASM="$(CURDIR)/target/cohort.wasm" COHORT_MUTATIONS="$(CURDIR)/target/mutations.jsonl" cargo test --quiet
 
 .PHONY: test-proxy
 test-proxy: build $(VENV)/.done ## the tests on a real Envoy (ARGS='-k spoofed')
