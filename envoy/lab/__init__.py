@@ -18,5 +18,6 @@ benchmarks. From the inside out:
 ``show``       what a person sees: plain text where there is no terminal
 ``stage``      services + Envoy + load + closing figures: what a scenario plays on
 ``scenarios``  one module for each way to release
+``page``       who gets what, in a browser (a process of its own)
 ============== ==========================================================================
 """
