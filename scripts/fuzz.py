@@ -23,8 +23,8 @@ FUZZ = Path(__file__).resolve().parents[1] / "fuzz"
 class Run:
     target: str
     executions: int
-    #: Inputs that reached code which none before had reached.
-    new: int
+    #: Inputs in fuzz/corpus that each reach code or counts which no other does.
+    kept: int
     seeds: int
     failed: bool
 
@@ -47,7 +47,8 @@ def run(target: str, seconds: int) -> Run:
     executions = stat("number_of_executed_units")
     # A target that never ran found nothing, which is no good news.
     failed = done.returncode != 0 or executions == 0
-    return Run(target, executions, stat("new_units_added"), len(list((FUZZ / "seeds" / target).iterdir())), failed)
+    kept = len(list((FUZZ / "corpus" / target).iterdir()))
+    return Run(target, executions, kept, len(list((FUZZ / "seeds" / target).iterdir())), failed)
 
 
 def about(target: str) -> str:
@@ -70,10 +71,10 @@ def page(runs: list[Run], seconds: int) -> str:
         f"with the address sanitizer, one process, {seconds} s for each target, on {os.cpu_count()} cores shared with "
         "other work.",
         "",
-        "| target | what | seeds | executions | inputs that reached new code | found |",
+        "| target | what | seeds | executions | inputs kept for what they reach | found |",
         "|---|---|---|---|---|---|",
         *[
-            f"| `{one.target}` | {about(one.target)} | {one.seeds} | {one.executions:,} | {one.new:,} "
+            f"| `{one.target}` | {about(one.target)} | {one.seeds} | {one.executions:,} | {one.kept:,} "
             f"| {'**something**' if one.failed else 'nothing'} |"
             for one in runs
         ],
