@@ -98,10 +98,12 @@ impl<'a> Request<'a> {
         let position = self.plan.cookie_position(name.as_bytes())?;
         let cookies = self.cookies.get_or_init(|| {
             let mut values = SmallVec::from_elem(None, self.plan.cookie_count());
-            for (name, value) in self.headers.all("cookie").flat_map(cookie::pairs) {
-                let slot = self.plan.cookie_position(name).and_then(|slot| values.get_mut(slot));
-                if let Some(slot @ None) = slot {
-                    *slot = Some(value);
+            for line in self.headers.all("cookie") {
+                for (name, value) in cookie::pairs(line) {
+                    let position = self.plan.cookie_position(name);
+                    if let Some(slot @ None) = position.and_then(|it| values.get_mut(it)) {
+                        *slot = Some(value);
+                    }
                 }
             }
             values

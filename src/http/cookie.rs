@@ -7,13 +7,17 @@ use std::fmt::Write;
 /// White space around a pair is not part of it, nor are the quotes around a quoted value. A piece
 /// without `=` is not a cookie.
 pub fn pairs(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
-    line.split(|&byte| byte == b';').filter_map(|pair| {
-        let pair = pair.trim_ascii();
-        let at = pair.iter().position(|&byte| byte == b'=')?;
-        let (name, value) =
-            (pair.get(..at)?.trim_ascii_end(), pair.get(at + 1..)?.trim_ascii_start());
-        let value = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(value);
-        Some((name, value))
+    let mut rest = Some(line);
+    std::iter::from_fn(move || loop {
+        let line = rest?;
+        let end = line.iter().position(|&byte| byte == b';');
+        rest = end.and_then(|end| line.get(end + 1..));
+        let piece = end.and_then(|end| line.get(..end)).unwrap_or(line);
+        let Some(at) = piece.iter().position(|&byte| byte == b'=') else { continue };
+        let name = piece.get(..at)?.trim_ascii();
+        let value = piece.get(at + 1..)?.trim_ascii();
+        let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+        return Some((name, quoted.unwrap_or(value)));
     })
 }
 

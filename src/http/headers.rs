@@ -106,20 +106,25 @@ impl Headers {
 
     /// The first value of `name`, which is in lower case.
     pub fn first(&self, name: &str) -> Option<&[u8]> {
-        self.all(name).next()
+        let field = self.fields.iter().find(|field| self.is(field, name))?;
+        Some(self.slice(field.value, field.value_len))
     }
 
     /// Every value of `name`, which is in lower case, in order.
     pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        let len = name.len() as u32;
         self.fields
             .iter()
-            .filter(move |field| {
-                field.name_len == len && self.slice(field.name, field.name_len) == name.as_bytes()
-            })
+            .filter(move |field| self.is(field, name))
             .map(|field| self.slice(field.value, field.value_len))
     }
 
+    #[inline]
+    fn is(&self, field: &Field, name: &str) -> bool {
+        field.name_len as usize == name.len()
+            && self.slice(field.name, field.name_len) == name.as_bytes()
+    }
+
+    #[inline]
     fn slice(&self, at: u32, len: u32) -> &[u8] {
         let at = at as usize;
         self.bytes.get(at..at + len as usize).unwrap_or_default()
