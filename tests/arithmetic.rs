@@ -153,7 +153,7 @@ proptest! {
         scheme in prop::sample::select(vec![Scheme::Cohort, Scheme::Unleash]),
     ) {
         // The version whose weight is raised is the first or the last, which grow from the ends.
-        let version = if version % 2 == 0 { 0 } else { weights.len() - 1 };
+        let version = if version.is_multiple_of(2) { 0 } else { weights.len() - 1 };
         prop_assume!(scheme == Scheme::Cohort || version == weights.len() - 1 );
         let mut raised = weights.clone();
         raised[version] += more % (100_001 - weights.iter().sum::<u32>());

@@ -191,7 +191,7 @@ fn a_host_that_fails_at_random_kills_nothing<R: Rig>() {
     let (sequences, steps) = (*ASKED / R::SLOWER, 40);
     for seed in 0..sequences {
         let percent = [2, 10, 30, 60][seed as usize % 4];
-        let mut worker = live::<R>(seed, percent, seed % 3 == 0, steps);
+        let mut worker = live::<R>(seed, percent, seed.is_multiple_of(3), steps);
         assert_well(&mut worker, &format!("seed {seed}"));
     }
 }

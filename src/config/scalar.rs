@@ -53,7 +53,7 @@ pub fn parse_duration(text: &str) -> Option<Millis> {
 
 /// A duration in the largest unit that holds it whole.
 pub(super) fn duration_text(length: Millis) -> String {
-    let unit = UNITS.iter().rev().find(|(_, unit)| length >= *unit && length % unit == 0);
+    let unit = UNITS.iter().rev().find(|(_, unit)| length >= *unit && length.is_multiple_of(*unit));
     unit.map_or_else(|| "0s".to_owned(), |(name, unit)| format!("{}{name}", length / unit))
 }
 

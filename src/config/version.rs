@@ -159,7 +159,7 @@ impl<'a> Versions<'a> {
             Scheme::Unleash => "unleash",
             Scheme::Flagd => "flagd",
         };
-        if weight.thousandths() % 1000 != 0 {
+        if !weight.thousandths().is_multiple_of(1000) {
             let allowed =
                 format!("a whole percentage from 0 to 100, because hashScheme is {scheme}");
             problems.add(node, &node.value.shown(), &allowed);

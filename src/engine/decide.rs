@@ -312,11 +312,13 @@ impl<'a, W: Witness> Walk<'_, 'a, W> {
     /// a key, else every tenth request.
     fn probes(&self) -> bool {
         match self.key() {
-            Some(key) => Scheme::Cohort.bucket(self.rollout.salt.as_bytes(), key) % 10 == 0,
+            Some(key) => {
+                Scheme::Cohort.bucket(self.rollout.salt.as_bytes(), key).is_multiple_of(10)
+            }
             None => {
                 let turn = self.standing.turn.get();
                 self.standing.turn.set(turn.wrapping_add(1));
-                turn % 10 == 0
+                turn.is_multiple_of(10)
             }
         }
     }

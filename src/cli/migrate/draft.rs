@@ -179,7 +179,7 @@ pub fn go_duration(text: &str) -> Option<u64> {
 /// Milliseconds as the configuration writes them, in the largest unit that is whole.
 pub fn duration(millis: u64) -> String {
     let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-    match units.iter().find(|(_, unit)| millis >= *unit && millis % unit == 0) {
+    match units.iter().find(|(_, unit)| millis >= *unit && millis.is_multiple_of(*unit)) {
         Some((name, unit)) => format!("{}{name}", millis / unit),
         None => format!("{millis}ms"),
     }

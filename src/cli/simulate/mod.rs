@@ -200,7 +200,7 @@ impl Simulation<'_> {
                         .unwrap_or_default()
                 });
                 flow.count(decision.version, decision.reason, earlier);
-                if position % 0x4000 == 0 {
+                if position.is_multiple_of(0x4000) {
                     bar.inc(0x4000 * (1 + u64::from(before.is_some())));
                 }
             }
