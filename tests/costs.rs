@@ -306,12 +306,21 @@ fn a_request_spends_no_more_than_its_ceiling() {
         let spent = fuel(&kind.config, &kind.request);
         let allocated = allocations(&kind.config, &kind.request);
         writeln!(table, "{:<28}{spent:>10}{:>10}{allocated:>14}", kind.name, kind.fuel).unwrap();
-        if spent > kind.fuel || allocated > kind.allocations {
+        if spent > ceiling(kind.fuel) || allocated > kind.allocations {
             over.push(kind.name);
         }
     }
     println!("{table}");
     assert!(over.is_empty(), "over the ceiling: {over:?}\n{table}");
+}
+
+/// The ceilings are for the module as `wasm-opt` leaves it; without it a request spends up to a sixth more.
+fn ceiling(optimised: u64) -> u64 {
+    if support::module::is_optimised() {
+        optimised
+    } else {
+        optimised * 7 / 6
+    }
 }
 
 /// `count` rollouts, each for a host of its own; the request is for the last one's.
@@ -379,9 +388,9 @@ fn versions_rules_and_cookies_cost_by_what_they_are() {
     println!("{figures:?}");
     let of = |name: &str| figures.iter().find(|(known, _)| *known == name).expect("a figure").1;
     assert!(of("20 versions") * 10 <= of("2 versions") * 12);
-    assert!(of("100 rules") - of("1 rule") <= 99 * RULE, "{figures:?}");
+    assert!(of("100 rules") - of("1 rule") <= 99 * ceiling(RULE), "{figures:?}");
     assert!(
-        of("4 KiB of cookies") - of("a small cookie header") <= 4032 * COOKIE_BYTE,
+        of("4 KiB of cookies") - of("a small cookie header") <= 4032 * ceiling(COOKIE_BYTE),
         "{figures:?}"
     );
 }
@@ -415,7 +424,8 @@ fn a_pass_through_request_touches_nothing() {
 fn the_module_is_small() {
     let size = support::module::bytes().len();
     println!("{size} bytes");
-    assert!(size < 300 * 1024, "{size} bytes");
+    let limit = if support::module::is_optimised() { 300 } else { 360 };
+    assert!(size < limit * 1024, "{size} bytes");
 }
 
 #[test]

@@ -27,6 +27,20 @@ pub fn bytes() -> &'static [u8] {
     })
 }
 
+/// Whether the module has been through `wasm-opt`, which is not on every machine: then it is not what
+/// cargo left.
+pub fn is_optimised() -> bool {
+    let raw = std::fs::read(target().join(RAW));
+    raw.is_ok_and(|raw| raw != bytes())
+}
+
+const RAW: &str = "wasm32-unknown-unknown/release/cohort.wasm";
+
+fn target() -> PathBuf {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from)
+}
+
 fn build() -> PathBuf {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let built = Command::new(env!("CARGO"))
@@ -37,8 +51,7 @@ fn build() -> PathBuf {
         built.is_ok_and(|status| status.success()),
         "cargo could not build the module; run `make build`, or set {PLACE} to a module"
     );
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
-    target.join("wasm32-unknown-unknown/release/cohort.wasm")
+    target().join(RAW)
 }
 
 /// More than any callback may spend.
