@@ -139,11 +139,11 @@ def pin(pid: int, core: int) -> None:
         os.sched_setaffinity(int(task.name), {core})
 
 
-async def load(proxy: Envoy, seconds: float, core: int) -> float:
+async def load(proxy: Envoy, seconds: int, core: int) -> float:
     """CPU microseconds per request under a load of some seconds."""
     assert proxy.process is not None
     headers = [part for name, value in HEADERS.items() for part in ("-H", f"{name}: {value}")]
-    command = ["wrk", "-t1", "-c16", f"-d{seconds:g}s", *headers, f"{proxy.url}/cart?step=2"]
+    command = ["wrk", "-t1", "-c16", f"-d{seconds}s", *headers, f"{proxy.url}/cart?step=2"]
     before = cpu_seconds(proxy.pid)
     wrk = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, preexec_fn=lambda: os.sched_setaffinity(0, {core})
@@ -156,7 +156,7 @@ async def load(proxy: Envoy, seconds: float, core: int) -> float:
     return spent / int(requests[1]) * 1e6
 
 
-async def measure(rounds: int, seconds: float) -> dict[str, list[float]]:
+async def measure(rounds: int, seconds: int) -> dict[str, list[float]]:
     cores = sorted(os.sched_getaffinity(0))
     results: dict[str, list[float]] = {peer.name: [] for peer in peers()}
     async with AsyncExitStack() as stack:
@@ -206,7 +206,7 @@ def report(results: dict[str, list[float]]) -> bool:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("--rounds", type=int, default=9)
-    arguments.add_argument("--seconds", type=float, default=2.0)
+    arguments.add_argument("--seconds", type=int, default=2)
     asked = arguments.parse_args()
     if not shutil.which("wrk"):
         sys.exit("make bench needs wrk on PATH (Debian: apt-get install wrk)")
