@@ -91,10 +91,15 @@ test-rust: build ## the tests of the code
 	@COHORT_WASM="$(CURDIR)/target/cohort.wasm" COHORT_MUTATIONS="$(CURDIR)/target/mutations.jsonl" \
 		cargo test --quiet --no-fail-fast
 
+# Where pytest notes what failed.
+CACHE := -o cache_dir="$(CURDIR)/target/pytest-cache"
+
 .PHONY: test-proxy
 test-proxy: build $(VENV)/.done ## the tests on a real Envoy (ARGS='-k spoofed')
 	@export $(LAB); echo "== tests on $$($$ENVOY --version | grep -o '[0-9]*\.[0-9]*\.[0-9]*/' | head -1 | sed 's|^|Envoy |; s|/$$||')"; \
-	$(VENV)/bin/pytest tests/proxy -n $(JOBS) $(ARGS)
+	$(VENV)/bin/pytest tests/proxy $(CACHE) -n $(JOBS) $(ARGS) || { \
+		echo "== once more, alone: what failed while $(JOBS) ran side by side (seconds on a busy machine are long)"; \
+		$(VENV)/bin/pytest tests/proxy $(CACHE) -n 0 --last-failed --last-failed-no-failures none $(ARGS); }
 
 .PHONY: test-matrix
 test-matrix: build $(VENV)/.done ## the tests on a real Envoy, on every Envoy of ENVOY_VERSIONS (FILES='hostile reload')
