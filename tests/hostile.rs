@@ -1,8 +1,5 @@
 //! A host that answers any call with any status at any time, and clients that send anything: nothing traps,
 //! nothing that may not be written is written, and once the host behaves again so does the filter.
-//!
-//! Two calls are the SDK's own and keep to what the ABI lists: `proxy_http_call`, and
-//! `proxy_set_effective_context`, on whose failure the SDK panics.
 
 #[macro_use]
 mod support;

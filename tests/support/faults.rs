@@ -45,13 +45,9 @@ pub struct Faults {
 
 impl Faults {
     /// The status in place of what the proxy would answer; `None` leaves it to the proxy.
-    pub fn answer(&mut self, call: &str) -> Option<u32> {
+    pub fn answer(&mut self) -> Option<u32> {
         if !self.dice.falls(self.percent, 100) {
             return None;
-        }
-        // The SDK makes this call, and panics on a status that the ABI does not list for it.
-        if call == "proxy_http_call" {
-            return Some(*self.dice.pick(&[2, 10]));
         }
         Some(*self.dice.pick(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 99, u32::MAX]))
     }

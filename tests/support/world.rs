@@ -222,7 +222,7 @@ impl World {
         let mut state = self.state();
         *state.counts.entry(name).or_default() += 1;
         if let Some(faults) = &mut state.faults {
-            if let Some(status) = faults.answer(name) {
+            if let Some(status) = faults.answer() {
                 return Err(status);
             }
         }
