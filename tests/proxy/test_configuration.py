@@ -6,6 +6,7 @@ import pytest
 from conftest import Launch, config, rollout
 from lab import bootstrap
 from lab.envoy import ConfigRefused, Envoy
+from lab.until import until
 from lab.wire import get
 
 #: What no proxy may take, and what its log has to say.
@@ -75,7 +76,7 @@ async def test_a_bad_configuration_that_was_the_first_one_does_no_harm_when_it_c
         for _ in range(8):
             reply = await get(proxy.address, headers=[("x-user-id", "u"), ("x-cohort-checkout", "stable")])
             assert (reply.status, reply.told["service"]) == (200, "checkout-v2")
-        assert "the last good one stays" in proxy.log()
+        await until(lambda: "the last good one stays" in proxy.log(), "the log of it")
 
 
 async def test_strict_start_refuses_a_bad_first_configuration(launch: Launch):

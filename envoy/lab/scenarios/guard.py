@@ -73,9 +73,20 @@ async def play(stage: Stage) -> None:
     repaired = load.elapsed
     await until(lambda: len(said("is tried again")) > probes, "a probe of the repaired canary", timeout=20)
     tell(said("is tried again")[-1])
-    await until(lambda: said("is back in traffic"), "the return", timeout=30)
+    still_out = load.elapsed
+
+    def came_back() -> list[str]:
+        nonlocal still_out
+        lines = said("is back in traffic")
+        if not lines:
+            # The log comes a little later than what it tells of.
+            still_out = load.elapsed - 0.5
+        return lines
+
+    await until(came_back, "the return", timeout=30)
     tell(said("is back in traffic")[0])
-    probing = {answer.user for when, answer in load.heard if when > repaired and answer.version == "canary"}
+    heard = [answer for when, answer in load.heard if repaired < when < still_out]
+    probing = {answer.user for answer in heard if answer.version == "canary"}
     tenth = {user for user in probing if arithmetic.bucket("checkout", user) % 10 == 0}
     stage.expect(f"of the load's users {len(probing)} tried it, the same tenth throughout", probing == tenth)
     again = len(said("held out of traffic")) - falls
