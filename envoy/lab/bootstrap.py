@@ -132,6 +132,17 @@ def answer_directly(header: str, values: Iterable[str], default: str) -> list[di
     return [*matches, direct(default, {})]
 
 
+def failing_by_header(answered: list[dict[str, Any]], header: str) -> list[dict[str, Any]]:
+    """Routes of `answer_directly`, each behind a twin that answers 503 to requests with that header."""
+    routes = []
+    for route in answered:
+        failing = copy.deepcopy(route)
+        failing["match"].setdefault("headers", []).append({"name": header, "present_match": True})
+        failing["direct_response"]["status"] = 503
+        routes += [failing, route]
+    return routes
+
+
 def add_listener(boot: dict[str, Any], name: str) -> dict[str, Any]:
     """A second listener like the first."""
     another = copy.deepcopy(listener(boot))

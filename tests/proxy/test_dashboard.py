@@ -60,13 +60,7 @@ def elsewhere() -> dict[str, Any]:
 
 def routes() -> list[dict[str, Any]]:
     """Answered by Envoy; a request that says so fails."""
-    answered = boots.answer_directly("x-cohort-checkout", ["canary"], "stable")
-    for route in list(answered):
-        failing = yaml.safe_load(yaml.safe_dump(route))
-        failing["match"].setdefault("headers", []).append({"name": "x-fail", "present_match": True})
-        failing["direct_response"]["status"] = 503
-        answered.insert(answered.index(route), failing)
-    return answered
+    return boots.failing_by_header(boots.answer_directly("x-cohort-checkout", ["canary"], "stable"), "x-fail")
 
 
 @dataclass

@@ -55,13 +55,7 @@ WINDOW = "15s"
 
 def routes() -> list[dict[str, Any]]:
     """A canary that fails for requests that say so, and stable likewise."""
-    answered = boots.answer_directly("x-cohort-checkout", ["canary"], "stable")
-    for route in list(answered):
-        failing = yaml.safe_load(yaml.safe_dump(route))
-        failing["match"].setdefault("headers", []).append({"name": "x-fail", "present_match": True})
-        failing["direct_response"]["status"] = 503
-        answered.insert(answered.index(route), failing)
-    return answered
+    return boots.failing_by_header(boots.answer_directly("x-cohort-checkout", ["canary"], "stable"), "x-fail")
 
 
 def extra_stat_tags() -> list[dict[str, str]]:

@@ -71,13 +71,7 @@ pub fn draft(node: &Node, file: &str) -> Draft {
 
 /// Which requests it is about.
 fn requests<'a>(ledger: &Ledger<'a>, service: &'a Node, node: &'a Node, draft: &mut Draft) {
-    let names: Vec<&str> = ledger
-        .done(service, "hosts")
-        .map(Node::items)
-        .unwrap_or_default()
-        .iter()
-        .filter_map(Node::text)
-        .collect();
+    let names = ledger.texts(service, "hosts");
     let namespace = node.at_keys(&["metadata", "namespace"]).and_then(Node::text);
     let listed = ledger.get(service, "match").map(Node::items).unwrap_or_default();
     let read: Option<Vec<Yaml>> = listed.iter().map(|one| condition(ledger, one, draft)).collect();

@@ -41,6 +41,12 @@ impl<'a> Ledger<'a> {
         Some(value)
     }
 
+    /// The texts in the list under `key`, which counts as read with all that is in it.
+    pub fn texts(&self, node: &'a Node, key: &str) -> Vec<&'a str> {
+        let items = self.done(node, key).map(Node::items).unwrap_or_default();
+        items.iter().filter_map(Node::text).collect()
+    }
+
     /// The text of `key`; a number or a boolean counts as the text that it is written as.
     pub fn text(&self, node: &'a Node, key: &str) -> Option<String> {
         let value = node.get(key)?;

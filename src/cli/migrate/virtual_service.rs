@@ -44,13 +44,7 @@ pub fn drafts(node: &Node, file: &str) -> Vec<Draft> {
     let ledger = Ledger::new(node);
     let from = format!("VirtualService {} in {file}", ledger.name());
     let Some(spec) = ledger.get(node, "spec") else { return Vec::new() };
-    let names: Vec<&str> = ledger
-        .done(spec, "hosts")
-        .map(Node::items)
-        .unwrap_or_default()
-        .iter()
-        .filter_map(Node::text)
-        .collect();
+    let names = ledger.texts(spec, "hosts");
     let namespace = node.at_keys(&["metadata", "namespace"]).and_then(Node::text);
     let hosts = hosts(&names, namespace);
     let entries: Vec<Entry<'_>> = ledger
