@@ -63,7 +63,7 @@ fn decide_all(plan: &Plan, headers: &Headers) -> usize {
     let request = Request::new(plan, headers, &Nowhere);
     let turn = Cell::new(0);
     let mut decided = 0;
-    for rollout in plan.candidates(request.host()).filter_map(|at| plan.rollouts().get(at)) {
+    for rollout in plan.candidates(|| request.host()).filter_map(|at| plan.rollouts().get(at)) {
         if rollout.applies(&request) {
             let standing = Standing { split: &rollout.split, holds: &[], turn: &turn };
             black_box(decide(plan.config(), rollout, &standing, &request, &mut ()));

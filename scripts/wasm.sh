@@ -82,8 +82,8 @@ case $do in
         say "$(wc -c <target/cohort.wasm | tr -d ' ') bytes"
         ;;
     peers)
-        # What `make bench` compares with: a filter that does nothing, and one that sets one header.
-        for peer in noop one-header; do
+        # What `make bench` compares with: a filter that does nothing, and those that do a little more each.
+        for peer in noop sets reads counts; do
             features=()
             [ $peer = noop ] || features=(--features $peer)
             with_library build --quiet --release --manifest-path benches/peers/Cargo.toml \

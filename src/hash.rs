@@ -3,7 +3,7 @@
 //! Everything a user's version depends on is in this file and in [`crate::bucket`]. Both are frozen
 //! (design.md section 4): a change here moves users and is a breaking release.
 
-use std::io::Read;
+use smallvec::SmallVec;
 
 /// MurmurHash3 x86 32-bit, seed 0, of `parts` joined without a separator.
 ///
@@ -12,9 +12,13 @@ use std::io::Read;
 /// assert_eq!(cohort::hash::murmur3_32(&[b"a", b"", b"bc"]), 0xB3DD_93FA);
 /// ```
 pub fn murmur3_32(parts: &[&[u8]; 3]) -> u32 {
-    let [a, b, c] = *parts;
-    // Reading from slices in memory cannot fail, so there is no error to hand on.
-    murmur3::murmur3_32(&mut a.chain(b).chain(c), 0).unwrap_or(0)
+    // One behind the other they are read in a fraction of the time of a chain of readers.
+    let mut joined: SmallVec<[u8; 128]> = SmallVec::new();
+    for part in parts {
+        joined.extend_from_slice(part);
+    }
+    // Reading from memory cannot fail, so there is no error to hand on.
+    murmur3::murmur3_32(&mut joined.as_slice(), 0).unwrap_or(0)
 }
 
 /// 64 bits of MurmurHash3 x64 128-bit, seed 0: names a text by its content.

@@ -91,7 +91,7 @@ fn kinds() -> Vec<Kind> {
             config: r#"{"rollouts": []}"#.into(),
             request: browser("/"),
             calls: ["", "", ""],
-            fuel: 3_000,
+            fuel: 1_600,
             allocations: 0,
         },
         Kind {
@@ -99,7 +99,7 @@ fn kinds() -> Vec<Kind> {
             config: checkout(r#""match": [{"host": {"exact": "other.example"}}]"#),
             request: browser("/"),
             calls: ["proxy_get_current_time_nanoseconds 1, proxy_get_header_map_pairs 1", "", ""],
-            fuel: 10_200,
+            fuel: 8_100,
             allocations: 0,
         },
         Kind {
@@ -107,7 +107,7 @@ fn kinds() -> Vec<Kind> {
             config: checkout(""),
             request: browser("/"),
             calls: [REQUEST, RESPONSE, LOG],
-            fuel: 13_700,
+            fuel: 11_000,
             allocations: 0,
         },
         Kind {
@@ -115,7 +115,7 @@ fn kinds() -> Vec<Kind> {
             config: checkout(RULES),
             request: browser("/"),
             calls: [REQUEST, RESPONSE, LOG],
-            fuel: 17_000,
+            fuel: 14_800,
             allocations: 0,
         },
         Kind {
@@ -123,7 +123,7 @@ fn kinds() -> Vec<Kind> {
             config: checkout(r#""overrides": {"header": "x-canary", "query": "canary", "cookie": "canary"}"#),
             request: browser("/?a=1"),
             calls: [REQUEST, RESPONSE, LOG],
-            fuel: 16_000,
+            fuel: 13_900,
             allocations: 0,
         },
         Kind {
@@ -131,7 +131,7 @@ fn kinds() -> Vec<Kind> {
             config: checkout(r#""pin": {"cookie": {"name": "p"}}"#),
             request: browser("/").cookie("p=canary"),
             calls: [REQUEST, RESPONSE, LOG],
-            fuel: 15_300,
+            fuel: 12_400,
             allocations: 0,
         },
         Kind {
@@ -139,7 +139,7 @@ fn kinds() -> Vec<Kind> {
             config: checkout(r#""pin": {"cookie": {"name": "p"}}"#),
             request: browser("/"),
             calls: [REQUEST, "proxy_add_header_map_value 1, proxy_get_header_map_value 1", LOG],
-            fuel: 20_900,
+            fuel: 17_200,
             allocations: 1,
         },
         Kind {
@@ -149,7 +149,7 @@ fn kinds() -> Vec<Kind> {
             ),
             request: browser("/"),
             calls: [REQUEST, "proxy_add_header_map_value 1, proxy_get_header_map_value 1", LOG],
-            fuel: 36_700,
+            fuel: 35_200,
             allocations: 3,
         },
         Kind {
@@ -159,7 +159,7 @@ fn kinds() -> Vec<Kind> {
             ),
             request: browser("/"),
             calls: [REQUEST, "proxy_get_header_map_value 1, proxy_replace_header_map_value 2", LOG],
-            fuel: 13_800,
+            fuel: 11_100,
             allocations: 0,
         },
         Kind {
@@ -173,7 +173,7 @@ fn kinds() -> Vec<Kind> {
                 "proxy_add_header_map_value 1, proxy_get_header_map_value 1",
                 LOG,
             ],
-            fuel: 29_000,
+            fuel: 23_200,
             allocations: 3,
         },
         Kind {
@@ -186,7 +186,7 @@ fn kinds() -> Vec<Kind> {
                 "proxy_add_header_map_value 1, proxy_get_header_map_value 1, proxy_replace_header_map_value 2",
                 LOG,
             ],
-            fuel: 52_500,
+            fuel: 49_900,
             allocations: 5,
         },
     ]
@@ -283,7 +283,7 @@ fn allocations(config: &str, request: &Exchange) -> u64 {
     let turn = Cell::new(0);
     let decide_all = || {
         let request = Request::new(&plan, &headers, &Nowhere);
-        for position in plan.candidates(request.host()) {
+        for position in plan.candidates(|| request.host()) {
             let rollout = &plan.rollouts()[position];
             if rollout.applies(&request) {
                 let standing = Standing { split: &rollout.split, holds: &[], turn: &turn };

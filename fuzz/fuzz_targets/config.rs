@@ -28,7 +28,7 @@ fuzz_target!(|bytes: &[u8]| {
             };
             assert_eq!(prints(&config), prints(&again));
             let plan = Plan::new(config);
-            for position in plan.candidates(Some(b"shop.example.com")) {
+            for position in plan.candidates(|| Some(b"shop.example.com")) {
                 assert!(position < plan.rollouts().len());
             }
         }

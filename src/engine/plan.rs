@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::config::{Condition, Config, KeySource, Output, Rollout};
-use crate::http::{fold, pattern::Test, HeaderName};
+use crate::http::{fold, length_bit, pattern::Test, HeaderName};
 
 use super::index::Index;
 
@@ -54,12 +54,14 @@ impl Plan {
         &self.config.rollouts
     }
 
-    /// The positions of the rollouts that can match a request to `host`, in order.
-    pub fn candidates(&self, host: Option<&[u8]>) -> impl Iterator<Item = usize> + '_ {
-        let by_host = match host {
-            Some(host) if !self.by_host.is_empty() => self.by_host.get(host.iter().copied()),
-            _ => None,
-        };
+    /// The positions of the rollouts that can match a request to `host`, in order. It is asked for only
+    /// where a rollout depends on it.
+    pub fn candidates<'h>(
+        &self,
+        host: impl FnOnce() -> Option<&'h [u8]>,
+    ) -> impl Iterator<Item = usize> + '_ {
+        let host = if self.by_host.is_empty() { None } else { host() };
+        let by_host = host.and_then(|host| self.by_host.get(host.iter().copied()));
         let mut bound = by_host.map_or(&[][..], Vec::as_slice).iter().copied().peekable();
         let mut free = self.any_host.iter().copied().peekable();
         std::iter::from_fn(move || match (bound.peek(), free.peek()) {
@@ -98,7 +100,7 @@ pub struct Owner {
 /// Every header name that only we may set, folded, with a first look that turns most others away.
 #[derive(Debug)]
 struct Owned {
-    /// For each first byte the lengths of the names that begin with it, as bits.
+    /// For each last byte the lengths of the names that end with it, as bits. (Most begin alike.)
     lengths: [u64; 256],
     names: Index<Owner>,
 }
@@ -134,25 +136,21 @@ impl Owned {
     /// Adds a name; `heir` is the rollout whose peers may bring it.
     fn add(&mut self, name: &HeaderName, heir: Option<usize>) {
         let name: Vec<u8> = fold(name.as_str().as_bytes()).collect();
-        let first = name.first().copied().unwrap_or_default();
-        if let Some(lengths) = self.lengths.get_mut(usize::from(first)) {
+        let last = name.last().copied().unwrap_or_default();
+        if let Some(lengths) = self.lengths.get_mut(usize::from(last)) {
             *lengths |= length_bit(name.len());
         }
         self.names.update(&name, |owner| owner.heirs.extend(heir));
     }
 
     fn get(&self, name: &[u8]) -> Option<&Owner> {
-        let first = fold(name).next()?;
-        let lengths = self.lengths.get(usize::from(first))?;
+        let last = fold(name).next_back()?;
+        let lengths = self.lengths.get(usize::from(last))?;
         if lengths & length_bit(name.len()) == 0 {
             return None;
         }
         self.names.get(fold(name))
     }
-}
-
-fn length_bit(length: usize) -> u64 {
-    1 << length.min(63)
 }
 
 /// The hosts that a rollout can match, in lower case; `None` if that cannot be listed.

@@ -1,7 +1,7 @@
 //! A request as a decision sees it.
 
 use std::borrow::Cow;
-use std::cell::{OnceCell, RefCell};
+use std::cell::{OnceCell, Ref, RefCell};
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -157,8 +157,8 @@ impl<'a> Request<'a> {
     }
 
     /// The anonymous ids made for this request.
-    pub fn into_issued(self) -> Vec<Issued<'a>> {
-        self.issued.into_inner()
+    pub fn issued(&self) -> Ref<'_, Vec<Issued<'a>>> {
+        self.issued.borrow()
     }
 
     fn target(&self) -> &'a [u8] {

@@ -48,7 +48,29 @@ impl Outcome {
     }
 }
 
-/// Reads a decimal number out of a header's bytes.
-pub fn number<T: std::str::FromStr>(bytes: &[u8]) -> Option<T> {
-    std::str::from_utf8(bytes).ok()?.trim().parse().ok()
+/// Reads a decimal number out of a header's bytes; `None` where there is another byte, or the number is
+/// past what `T` holds.
+pub fn number<T: TryFrom<u32>>(bytes: &[u8]) -> Option<T> {
+    let digits = bytes.trim_ascii();
+    let number = digits.iter().try_fold(0_u32, |number, byte| {
+        let digit = char::from(*byte).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(digit)
+    });
+    number.filter(|_| !digits.is_empty())?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    #[test]
+    fn a_number_is_digits_and_nothing_else() {
+        assert_eq!(number::<u16>(b"200"), Some(200));
+        assert_eq!(number::<u16>(b" 0 "), Some(0));
+        assert_eq!(number::<u16>(b"65535"), Some(65_535));
+        for bad in [&b""[..], b" ", b"2 0", b"-1", b"+1", b"1.0", b"65536", b"4294967296", b"\xff"]
+        {
+            assert_eq!(number::<u16>(bad), None, "{}", bad.escape_ascii());
+        }
+    }
 }

@@ -80,7 +80,7 @@ impl Stream {
         let request = Request::new(plan, &headers, &outside);
         let mut written = Written::new();
         let mut in_force: SmallVec<[(usize, VersionIndex); 2]> = SmallVec::new();
-        for position in plan.candidates(request.host()) {
+        for position in plan.candidates(|| request.host()) {
             let Some((rollout, live)) = active.rollout(position) else { continue };
             if !rollout.applies(&request) {
                 continue;
@@ -109,9 +109,9 @@ impl Stream {
         baggage::rewrite(host, plan, &request, &in_force);
         self.outcome.grpc =
             headers.first("content-type").is_some_and(|kind| kind.starts_with(b"application/grpc"));
-        let https = request.is_https();
-        let issued = request.into_issued().into_iter().filter(|issued| issued.hand_out);
-        self.cookies.extend(issued.map(|issued| issued.cookie.header(&issued.id, https)));
+        for issued in request.issued().iter().filter(|issued| issued.hand_out) {
+            self.cookies.push(issued.cookie.header(&issued.id, request.is_https()));
+        }
     }
 
     /// Takes our names out of the trailers.

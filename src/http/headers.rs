@@ -35,7 +35,7 @@ pub fn is_token_byte(byte: u8) -> bool {
 ///
 /// CGI and WSGI turn `x-cohort-checkout` and `x_cohort_checkout` into the same variable, so a client's
 /// `x_cohort_checkout` must count as a copy of ours.
-pub fn fold(name: &[u8]) -> impl Iterator<Item = u8> + Clone + '_ {
+pub fn fold(name: &[u8]) -> impl DoubleEndedIterator<Item = u8> + Clone + '_ {
     name.iter().map(
         |&byte| {
             if byte.is_ascii_alphanumeric() {
@@ -55,6 +55,13 @@ pub fn fold(name: &[u8]) -> impl Iterator<Item = u8> + Clone + '_ {
 pub struct Headers {
     bytes: Vec<u8>,
     fields: Vec<Field>,
+    /// The lengths of the names as bits, so that most names that are not there need no search.
+    lengths: u64,
+}
+
+/// The length of a name as one bit of a set; those past the last bit share it.
+pub fn length_bit(length: usize) -> u64 {
+    1 << length.min(63)
 }
 
 /// Where one header stands in the buffer: the name from `name`, the value from `value`, up to `end`.
@@ -72,29 +79,27 @@ impl Headers {
     ///
     /// Bytes that do not hold what they announce end the map there: what was read stays.
     pub fn from_wire(bytes: Vec<u8>) -> Self {
-        let word = |at: usize| -> Option<u32> {
-            let word = bytes.get(at..at.checked_add(4)?)?;
-            Some(u32::from_le_bytes(word.try_into().ok()?))
-        };
-        let count = word(0).unwrap_or(0) as usize;
+        let Some((count, rest)) = bytes.split_first_chunk() else { return Self::default() };
+        let count = u32::from_le_bytes(*count) as usize;
         // A pair takes ten bytes at least, so a forged count cannot ask for more memory than was sent.
         let mut fields = Vec::with_capacity(count.min(bytes.len() / 10));
+        let mut lengths = 0;
         let mut at = count.saturating_mul(8).saturating_add(4);
-        for pair in 0..count {
-            let lengths = 4 + pair * 8;
-            let (Some(name_len), Some(value_len)) = (word(lengths), word(lengths + 4)) else {
-                break;
-            };
+        for pair in rest.chunks_exact(8).take(count) {
+            let [a, b, c, d, e, f, g, h] = *pair else { break };
+            let name_len = u32::from_le_bytes([a, b, c, d]);
+            let value_len = u32::from_le_bytes([e, f, g, h]);
             let name = at;
             let value = name.saturating_add(name_len as usize).saturating_add(1);
             let end = value.saturating_add(value_len as usize);
             if end > bytes.len() {
                 break;
             }
+            lengths |= length_bit(name_len as usize);
             fields.push(Field { name: name as u32, name_len, value: value as u32, value_len });
             at = end + 1;
         }
-        Self { bytes, fields }
+        Self { bytes, fields, lengths }
     }
 
     /// Every header, name and value, in order.
@@ -106,6 +111,9 @@ impl Headers {
 
     /// The first value of `name`, which is in lower case.
     pub fn first(&self, name: &str) -> Option<&[u8]> {
+        if self.lengths & length_bit(name.len()) == 0 {
+            return None;
+        }
         let field = self.fields.iter().find(|field| self.is(field, name))?;
         Some(self.slice(field.value, field.value_len))
     }
@@ -139,6 +147,7 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
             let at = headers.bytes.len() as u32;
             headers.bytes.extend(name.iter().map(u8::to_ascii_lowercase));
             headers.bytes.extend_from_slice(value);
+            headers.lengths |= length_bit(name.len());
             headers.fields.push(Field {
                 name: at,
                 name_len: name.len() as u32,
@@ -147,5 +156,62 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
             });
         }
         headers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Headers;
+
+    fn wire(count: u32, pairs: &[(&str, &str)]) -> Vec<u8> {
+        let mut wire = count.to_le_bytes().to_vec();
+        for (name, value) in pairs {
+            wire.extend((name.len() as u32).to_le_bytes());
+            wire.extend((value.len() as u32).to_le_bytes());
+        }
+        for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
+            wire.extend(text.as_bytes());
+            wire.push(0);
+        }
+        wire
+    }
+
+    #[test]
+    fn every_header_of_the_wire_is_found_whatever_the_length_of_its_name() {
+        let names: Vec<String> = (1..200).map(|length| "n".repeat(length)).collect();
+        let pairs: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "v")).collect();
+        let read = Headers::from_wire(wire(199, &pairs));
+        let collected: Headers = pairs.iter().copied().collect();
+        for headers in [&read, &collected] {
+            assert!(headers.iter().eq(pairs.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes()))));
+            for name in &names {
+                assert_eq!(headers.first(name), Some(&b"v"[..]), "{}", name.len());
+                assert_eq!(headers.first(&name.replace('n', "m")), None);
+            }
+            assert_eq!(headers.first(&"n".repeat(200)), None);
+        }
+    }
+
+    #[test]
+    fn the_first_of_several_lines_comes_first() {
+        let headers = Headers::from_wire(wire(3, &[("a", "1"), ("b", ""), ("a", "2")]));
+        assert_eq!(headers.first("a"), Some(&b"1"[..]));
+        assert_eq!(headers.first("b"), Some(&b""[..]));
+        assert!(headers.all("a").eq([&b"1"[..], b"2"]));
+    }
+
+    #[test]
+    fn what_was_read_before_the_wire_lies_stays() {
+        let good = wire(2, &[("a", "1"), ("b", "2")]);
+        let count = |bytes: Vec<u8>| Headers::from_wire(bytes).iter().count();
+        assert_eq!(count(good.clone()), 2);
+        for short in 0..good.len() {
+            assert!(count(good[..short].to_vec()) < 2 || short + 1 == good.len(), "{short}");
+        }
+        // A count that is too high moves where the texts are looked for.
+        assert!(count(wire(u32::MAX, &[("a", "1")])) == 0);
+        let mut long = good;
+        long[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(count(long), 0);
     }
 }

@@ -11,5 +11,5 @@ pub mod query;
 
 pub use address::Network;
 pub use cookie::SetCookie;
-pub use headers::{fold, HeaderName, Headers};
+pub use headers::{fold, length_bit, HeaderName, Headers};
 pub use pattern::Pattern;

@@ -12,9 +12,15 @@ impl<T> Contexts<T> {
     }
 
     pub fn add(&mut self, id: u32, context: T) {
-        self.remove(id);
-        let at = self.list.partition_point(|(other, _)| *other < id);
-        self.list.insert(at, (id, Box::new(context)));
+        let context = Box::new(context);
+        match self.find(id) {
+            Ok(at) => {
+                if let Some((_, old)) = self.list.get_mut(at) {
+                    *old = context;
+                }
+            }
+            Err(at) => self.list.insert(at, (id, context)),
+        }
     }
 
     pub fn get(&mut self, id: u32) -> Option<&mut T> {

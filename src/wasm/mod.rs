@@ -115,12 +115,6 @@ extern "C" fn proxy_on_log(id: u32) {
     stream(id, |stream| stream.on_log(&Proxy));
 }
 
-/// Whether the context may go: always at once.
-#[no_mangle]
-extern "C" fn proxy_on_done(_: u32) -> bool {
-    true
-}
-
 #[no_mangle]
 extern "C" fn proxy_on_delete(id: u32) {
     STREAMS.with_borrow_mut(|streams| streams.remove(id));

@@ -138,7 +138,6 @@ impl Rig for Wasm {
     }
 
     fn delete_root(&mut self, root: u32) {
-        self.call::<_, u32>("proxy_on_done", root);
         self.call::<_, ()>("proxy_on_delete", root);
     }
 
@@ -167,7 +166,6 @@ impl Rig for Wasm {
     }
 
     fn delete_stream(&mut self, stream: u32) {
-        self.call::<_, u32>("proxy_on_done", stream);
         self.call::<_, ()>("proxy_on_delete", stream);
     }
 
