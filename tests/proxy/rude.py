@@ -155,6 +155,8 @@ class Http2:
     headers: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
     #: Streams that ended, by their reset code; None: with their answer.
     ended: dict[int, int | None] = field(default_factory=dict)
+    #: The last stream that the other side still answers, once it has asked to open no more.
+    last: int | None = None
     closed: bool = False
 
     async def __aenter__(self) -> Http2:
@@ -207,10 +209,24 @@ class Http2:
         async with self._news:
             await asyncio.wait_for(self._news.wait_for(lambda: self.closed or holds()), 10)
 
+    def _without_goaway(self, data: bytes) -> tuple[bytes, bytes]:
+        """The whole frames of what came, and the rest. GOAWAY is heard here: h2 takes it for the end of the
+        connection, where the streams begun before are still answered (RFC 9113, section 6.8)."""
+        frames, at = [], 0
+        while len(data) >= at + 9 and len(data) >= (end := at + 9 + int.from_bytes(data[at : at + 3], "big")):
+            if data[at + 3] == 7:
+                self.last = int.from_bytes(data[at + 9 : at + 13], "big") & (2**31 - 1)
+            else:
+                frames.append(data[at:end])
+            at = end
+        return b"".join(frames), data[at:]
+
     async def _read(self) -> None:
         try:
+            unread = b""
             while data := await self._reader.read(65536):
-                for event in self.h2.receive_data(data):
+                frames, unread = self._without_goaway(unread + data)
+                for event in self.h2.receive_data(frames):
                     if isinstance(event, h2.events.ResponseReceived):
                         self.headers[event.stream_id] = dict(event.headers)
                         self.status[event.stream_id] = int(dict(event.headers)[b":status"])

@@ -13,7 +13,7 @@ import random
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ from rude import Http2
 RELOADS = int(os.environ.get("COHORT_RELOADS", "60"))
 #: Seconds that a slow request takes in the upstream.
 SLOW = 1.0
+SLOW_KINDS = ("HTTP/1.1, slow", "HTTP/2, slow")
 
 
 @dataclass
@@ -47,6 +48,7 @@ class Epoch:
 class Sent:
     """What one request brought."""
 
+    kind: str
     user: str
     began: float
     ended: float
@@ -60,19 +62,23 @@ class Traffic:
     """Clients that ask again and again, each on a connection that it keeps."""
 
     address: Address
-    http2: bool = True
     sent: Counter[str] = field(default_factory=Counter)
+    #: Requests without their answer yet, by kind.
+    under_way: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
-    #: Answers over which the proxy asked to close the connection.
-    asked_to_close: int = 0
+    #: Connections on which the proxy asked for no more requests, by kind.
+    drained: Counter[str] = field(default_factory=Counter)
     answers: list[Sent] = field(default_factory=list)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def __aenter__(self) -> Traffic:
-        clients = [(self._http1, "HTTP/1.1", "/", 8), (self._http1, "HTTP/1.1, slow", "/slow", 4)]
-        if self.http2:
-            clients += [(self._http2, "HTTP/2", "/", 2), (self._http2, "HTTP/2, slow", "/slow", 1)]
+        clients = [
+            (self._http1, "HTTP/1.1", "/", 8),
+            (self._http1, "HTTP/1.1, slow", "/slow", 4),
+            (self._http2, "HTTP/2", "/", 2),
+            (self._http2, "HTTP/2, slow", "/slow", 1),
+        ]
         for client, kind, path, count in clients:
             self._tasks += [asyncio.create_task(client(kind, path, number)) for number in range(count)]
         kinds = {kind for _, kind, _, _ in clients}
@@ -85,22 +91,25 @@ class Traffic:
 
     def note(self, kind: str, user: str, began: float, status: int, version: str | None, by: str | None) -> None:
         self.sent[kind] += 1
-        self.answers.append(Sent(user, began, time.monotonic(), status, version, by))
+        self.under_way[kind] -= 1
+        self.answers.append(Sent(kind, user, began, time.monotonic(), status, version, by))
 
     async def _http1(self, kind: str, path: str, seed: int) -> None:
         at_random = random.Random(seed)
         connection = await Connection.open(self.address)
         while not self._stop.is_set():
             user, began = f"user-{at_random.randrange(500)}", time.monotonic()
+            self.under_way[kind] += 1
             try:
                 reply = await connection.get(path, [("x-user-id", user)])
             except (ConnectionError, asyncio.TimeoutError, OSError) as error:
+                self.under_way[kind] -= 1
                 self.wrong.append(f"{kind}: {error!r}")
                 connection = await Connection.open(self.address)
                 continue
             self.note(kind, user, began, reply.status, reply.one("x-cohort-checkout"), reply.one("x-served-by"))
             if (reply.one("connection") or "").lower() == "close":
-                self.asked_to_close += 1
+                self.drained[kind] += 1
                 await connection.__aexit__()
                 connection = await Connection.open(self.address)
             await asyncio.sleep(0.01)
@@ -108,21 +117,45 @@ class Traffic:
 
     async def _http2(self, kind: str, path: str, seed: int) -> None:
         at_random = random.Random(-seed - 1)
-        async with Http2(self.address) as client:
 
-            async def ask() -> None:
-                user, began = f"user-{at_random.randrange(500)}", time.monotonic()
-                head = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"lab"), (b":path", path.encode())]
-                stream = await client.begin([*head, (b"x-user-id", user.encode())])
-                status = await client.until_end(stream)
-                told = {name: value.decode() for name, value in client.headers.get(stream, {}).items()}
-                self.note(kind, user, began, status, told.get(b"x-cohort-checkout"), told.get(b"x-served-by"))
+        async def ask(client: Http2) -> None:
+            user, began = f"user-{at_random.randrange(500)}", time.monotonic()
+            head = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"lab"), (b":path", path.encode())]
+            self.under_way[kind] += 1
+            stream = await client.begin([*head, (b"x-user-id", user.encode())])
+            status = await client.until_end(stream)
+            told = {name: value.decode() for name, value in client.headers.get(stream, {}).items()}
+            self.note(kind, user, began, status, told.get(b"x-cohort-checkout"), told.get(b"x-served-by"))
 
-            while not self._stop.is_set() and not client.closed:
-                await asyncio.gather(*(ask() for _ in range(4)))
-                await asyncio.sleep(0.02)
-            if client.closed:
-                self.wrong.append(f"{kind}: the connection was closed")
+        while not self._stop.is_set():
+            async with Http2(self.address) as client:
+                while not self._stop.is_set() and client.last is None and not client.closed:
+                    await asyncio.gather(*(ask(client) for _ in range(4)))
+                    await asyncio.sleep(0.02)
+                # What was under way has its answer by now, or `ask` has noted that it has none.
+                if client.last is not None:
+                    self.drained[kind] += 1
+                elif client.closed:
+                    self.wrong.append(f"{kind}: the connection was closed")
+
+    async def slow_in_flight(self) -> None:
+        """Waits until slow requests are under way over both protocols."""
+        await until(lambda: all(self.under_way[kind] for kind in SLOW_KINDS), "slow requests in flight")
+
+    async def everyone(self, holds: Callable[[Sent], bool]) -> None:
+        """Waits until a client of every kind had such an answer."""
+        kinds = set(self.sent)
+        await until(
+            lambda: {one.kind for one in self.answers if holds(one)},
+            "the change for every kind of client",
+            holds=lambda seen: seen == kinds,
+            timeout=40,
+        )
+
+    def check_crossed(self, changes: list[float]) -> None:
+        """Every change met slow requests in flight, over both protocols."""
+        for at in changes:
+            assert {one.kind for one in self.answers if one.began < at < one.ended} >= set(SLOW_KINDS)
 
     def check(self, epochs: list[Epoch]) -> None:
         """Nothing failed, and everybody had a version that a configuration of the time gives."""
@@ -149,7 +182,7 @@ def slow_routes() -> list[dict[str, Any]]:
 
 @asynccontextmanager
 async def under_load(
-    weight: float = 30, kind: type[Envoy] = Envoy, http2: bool = True, **more: Any
+    weight: float = 30, kind: type[Envoy] = Envoy, **more: Any
 ) -> AsyncIterator[tuple[Envoy, Traffic]]:
     """Two workers and their clients."""
     async with Service("checkout-v1") as v1, Service("checkout-v2") as v2:
@@ -158,7 +191,7 @@ async def under_load(
         clusters = {"checkout-v1": v1.address, "checkout-v2": v2.address}
         options = {"routes": slow_routes(), "concurrency": 2, "failure_policy": "FAIL_CLOSED", **more}
         async with kind(config=config(rollout(weight)), clusters=clusters, **options) as proxy:
-            async with Traffic(proxy.address, http2) as traffic:
+            async with Traffic(proxy.address) as traffic:
                 yield proxy, traffic
 
 
@@ -232,25 +265,29 @@ def report(changes: int, refused: int, seconds: float, traffic: Traffic, after: 
 
 
 async def test_another_build_of_the_module_takes_over_and_loses_nothing(tmp_path: Path):
-    """The same code under other bytes in another file: to Envoy a new module, with new VMs."""
+    """The same code under other bytes in another file: to Envoy a new module, with new VMs. The old ones go
+    with their last stream."""
     build = tmp_path / "cohort-2.wasm"
     build.write_bytes(with_custom_section(module().read_bytes(), b"build-2"))
     async with under_load(30) as (proxy, traffic):
-        before, count = await closed(proxy), len(traffic.answers)
-        vms = "wasm.envoy.wasm.runtime.v8.created"
-        made = (await proxy.stats(vms.replace(".", "[.]")))[vms]
+
+        async def vms(what: str) -> int:
+            return sum((await proxy.stats(f"^wasm[.]envoy[.]wasm[.]runtime[.]v8[.]{what}$")).values())
+
+        before, made, active, changes = await closed(proxy), await vms("created"), await vms("active"), []
         for path in (build, module(), build):
+            await traffic.slow_in_flight()
+            changes.append(time.monotonic())
             bootstrap.wasm(proxy.filter)["vm_config"]["code"]["local"]["filename"] = str(path)
             await proxy.apply_filter()
-            seen = len(traffic.answers)
-            await until(
-                lambda: len(traffic.answers), "answers of the new build", holds=lambda now, n=seen: now > n + 100
-            )
-        assert (await proxy.stats(vms.replace(".", "[.]")))[vms] > made, "new VMs"
+            await traffic.everyone(lambda one, since=changes[-1]: one.began > since)
+            made, earlier = await vms("created"), made
+            assert made > earlier, "new VMs"
+        await until(lambda: vms("active"), "the old VMs gone", holds=lambda now: now <= active)
         after = await closed(proxy)
-    assert len(traffic.answers) > count
     assert after == before
     traffic.check([Epoch(30, 0.0)])
+    traffic.check_crossed(changes)
 
 
 class ByFile(Envoy):
@@ -302,20 +339,22 @@ class ByFile(Envoy):
 
 async def test_the_plugin_is_removed_and_added_again_without_losing_a_request():
     """Without the plugin everybody goes by the route table's default. A listener's own change drains its
-    connections (Envoy asks to close them, over the drain time); the answers all come. Over HTTP/1.1: the
-    tests' HTTP/2 library takes the first notice of a graceful shutdown for the end."""
-    async with under_load(100, ByFile, http2=False, extra_args=("--drain-time-s", "600")) as (proxy, traffic):
+    connections: over the drain time Envoy asks more and more of them for no more requests (`connection:
+    close`, GOAWAY). What is under way on them, over HTTP/1.1 and HTTP/2, is answered all the same."""
+    async with under_load(100, ByFile, extra_args=("--drain-time-s", "20")) as (proxy, traffic):
+        changes = []
         for present in (False, True, False, True):
+            await traffic.slow_in_flight()
+            changes.append(time.monotonic())
             await proxy.with_filter(present)
-
-            async def asked() -> str | None:
-                async with await Connection.open(proxy.address) as connection:
-                    return (await connection.get("/", [("x-user-id", "u")])).one("x-served-by")
-
-            wanted = "canary" if present else "stable"
-            await until(asked, f"{wanted} for a new connection", holds=lambda now, wanted=wanted: now == wanted)
+            version = "canary" if present else None
+            await traffic.everyone(lambda one, since=changes[-1], v=version: one.began > since and one.version == v)
         metrics = await proxy.metrics_when(lambda now: now.sum("cohort_requests_total") > 0, "requests counted")
         assert metrics.value("cohort_config_invalid") == 0
     assert not traffic.wrong, traffic.wrong[:5]
     assert {one.status for one in traffic.answers} == {200}
-    assert {one.version for one in traffic.answers} <= {"canary", None}
+    # Who had the plugin was canary and served as such; who had not went by the default.
+    served = {(one.version, one.served_by) for one in traffic.answers}
+    assert served == {("canary", "canary"), ("canary", "checkout-v2"), (None, "stable"), (None, "checkout-v1")}
+    traffic.check_crossed(changes)
+    assert set(traffic.drained) == set(traffic.sent)
