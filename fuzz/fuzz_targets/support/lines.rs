@@ -1,0 +1,45 @@
+//! A request and its answer as lines of an input.
+
+use super::exchange::{get, Ending, Exchange, Lines, Reply};
+
+/// Collects lines `name: value`: first of the request, after an empty line of its trailers, after another
+/// of the answer, after a third of the answer's trailers.
+pub struct Draft {
+    parts: [Lines; 4],
+    part: usize,
+}
+
+impl Draft {
+    pub fn new() -> Self {
+        Self { parts: Default::default(), part: 0 }
+    }
+
+    pub fn line(&mut self, line: &[u8]) {
+        if line.is_empty() {
+            self.part = (self.part + 1).min(self.parts.len() - 1);
+            return;
+        }
+        let at = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        let (name, value) = line.split_at(at);
+        // What no proxy lets through.
+        let value = value.iter().skip(1).copied().filter(|byte| !matches!(byte, 0 | b'\r'));
+        self.parts[self.part].push((name.to_ascii_lowercase(), value.collect()));
+    }
+
+    /// The exchange as far as it was written. `flags` are the response flags; where they are odd the answer
+    /// breaks off, and 255 is a client that went away.
+    pub fn exchange(self, status: u8, flags: u8) -> Exchange {
+        let [request, request_trailers, headers, trailers] = self.parts;
+        let mut exchange = get("/checkout");
+        exchange.state.request.extend(request);
+        exchange.state.request_trailers = request_trailers;
+        if flags == 255 {
+            return Exchange { ending: Ending::Aborted, ..exchange };
+        }
+        let mut reply = Reply::new(u16::from(status) * 4);
+        (reply.headers, reply.trailers) = (headers, trailers);
+        reply.flags = u64::from(flags) << 8;
+        reply.ended = flags % 2 == 0;
+        exchange.reply(reply)
+    }
+}
