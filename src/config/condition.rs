@@ -33,7 +33,8 @@ pub struct Condition {
 const COMPARISON: Kind = Kind::Object(&PATTERN);
 
 /// Conditions, any of which is enough.
-pub(super) const CONDITIONS: Kind = Kind::List(&Kind::Object(&CONDITION), 1);
+pub(super) const CONDITIONS: Kind = Kind::List(&ONE, 1);
+const ONE: Kind = Kind::Object(&CONDITION);
 
 shape! {
     /// What a request must be like: all the parts that are stated hold.

@@ -33,7 +33,8 @@ pub struct Health {
 }
 
 /// The versions that are polled, by name.
-pub(super) const HEALTH_BY_VERSION: Kind = Kind::Map(&REFERENCE, &Kind::Object(&HEALTH), 0);
+pub(super) const HEALTH_BY_VERSION: Kind = Kind::Map(&REFERENCE, &ONE, 0);
+const ONE: Kind = Kind::Object(&HEALTH);
 
 shape! {
     /// How a version's cluster is polled.

@@ -89,7 +89,8 @@ pub(super) static NETWORK: Text = Text::new(
 );
 
 /// One network or more.
-pub(super) const NETWORKS: Kind = Kind::List(&Kind::Text(&NETWORK), 1);
+pub(super) const NETWORKS: Kind = Kind::List(&ONE_NETWORK, 1);
+const ONE_NETWORK: Kind = Kind::Text(&NETWORK);
 
 /// [`NETWORKS`] that are given.
 pub(super) fn networks(node: &Node<'_>) -> Option<Vec<Network>> {
