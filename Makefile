@@ -122,7 +122,7 @@ fuzz-short: ## every fuzz target for five seconds, as CI does
 
 .PHONY: lint
 lint: $(VENV)/.done ## formatting, clippy natively and for wasm32, documentation, Python
-	@echo "== cargo fmt"; cargo fmt --check
+	@echo "== cargo fmt"; cargo fmt --check; cargo fmt --check --manifest-path fuzz/Cargo.toml
 	@echo "== clippy, native"; cargo clippy --quiet --all-targets -- -D warnings
 	@echo "== clippy, wasm32"; scripts/wasm.sh clippy
 	@echo "== cargo doc"; RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps
