@@ -1,5 +1,7 @@
 //! What the reader made of a document, and the problems it met.
 
+use std::rc::Rc;
+
 use super::problem::{Path, PathSegment, Problem};
 use super::value::Value;
 
@@ -16,7 +18,9 @@ pub(super) struct Node<'a> {
 }
 
 /// How many entries stand before each one on the way from the top: sorts as the document does.
-pub(super) type Spot = Vec<usize>;
+///
+/// Shared, because most nodes are of keys that are not there and stand where their object does.
+pub(super) type Spot = Rc<[usize]>;
 
 /// What a value was read as.
 pub(super) enum Read<'a> {
@@ -102,7 +106,7 @@ pub(super) fn stated<'n, 'a, T>(
 /// The problems of one document.
 pub(super) struct Problems<'a> {
     document: &'a Value,
-    list: Vec<(Spot, Problem)>,
+    list: Vec<(Vec<usize>, Problem)>,
 }
 
 impl<'a> Problems<'a> {

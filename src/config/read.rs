@@ -11,7 +11,7 @@ use super::value::{shortened, Value};
 
 /// Reads the document of `problems` as a `kind`.
 pub(super) fn read<'a>(kind: &Kind, document: &'a Value, problems: &mut Problems<'a>) -> Node<'a> {
-    read_at(kind, "", document, Spot::new(), problems)
+    read_at(kind, "", document, Spot::from([]), problems)
 }
 
 fn read_at<'a>(
@@ -101,14 +101,14 @@ fn unknown_keys(
     let known: Vec<&'static str> = object.fields.iter().map(|field| field.key).collect();
     let mut unknown = Unknown { any: false, meant: Vec::new() };
     for (position, (key, _)) in entries.iter().enumerate() {
-        let spot = below(above, position);
         if entries.iter().take(position).any(|(other, _)| other == key) {
-            duplicate(&spot, problems);
+            duplicate(&below(above, position), problems);
         } else if !known.contains(&key.as_str()) {
             let meant = closest(key, &known);
             unknown.any = true;
             unknown.meant.extend(meant);
             let hint = meant.map(str::to_owned);
+            let spot = below(above, position);
             problems.add_at(&spot, "an unknown key", &known.join(", "), hint);
         }
     }
@@ -119,7 +119,7 @@ fn fields<'a>(
     object: &Object,
     entries: &'a [(String, Value)],
     unknown: &Unknown,
-    above: &[usize],
+    above: &Spot,
     problems: &mut Problems<'a>,
 ) -> Vec<Node<'a>> {
     let mut nodes = Vec::with_capacity(object.fields.len());
@@ -140,7 +140,7 @@ fn fields<'a>(
                         Read::Bad
                     }
                 };
-                Node { read, key, value: &Value::Null, spot: above.to_vec(), odd: false }
+                Node { read, key, value: &Value::Null, spot: Spot::clone(above), odd: false }
             }
         });
     }
@@ -152,10 +152,7 @@ fn duplicate(spot: &[usize], problems: &mut Problems<'_>) {
 }
 
 fn below(above: &[usize], position: usize) -> Spot {
-    let mut spot = Spot::with_capacity(above.len() + 1);
-    spot.extend_from_slice(above);
-    spot.push(position);
-    spot
+    above.iter().copied().chain([position]).collect()
 }
 
 /// What `scalar` is as a `kind`; `None` if it is none.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::problem::{quoted, Path, Problem};
+use super::problem::{quoted, write_quoted, Path, Problem};
 
 /// A JSON value that keeps the order of keys, and keys that stand twice.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,7 +61,7 @@ impl Value {
             Self::Bool(false) => out.push_str("false"),
             // Adding zero makes the two zeroes one.
             Self::Number(number) => out.push_str(&format!("#{:x}", (number + 0.0).to_bits())),
-            Self::String(text) => out.push_str(&quoted(text)),
+            Self::String(text) => write_quoted(text, out),
             Self::List(values) => {
                 out.push('[');
                 for value in values {
@@ -77,7 +77,7 @@ impl Value {
                 }
                 out.push('{');
                 for (key, value) in sorted {
-                    out.push_str(&quoted(key));
+                    write_quoted(key, out);
                     out.push(':');
                     value.write_canonical(out);
                     out.push(',');
