@@ -7,23 +7,41 @@
 #[derive(Debug)]
 pub struct Index<T> {
     entries: Vec<(Box<[u8]>, T)>,
-    /// The hash of each name and its position in `entries`, sorted.
-    order: Vec<(u32, usize)>,
+    /// A power of two of them, at most half of them taken: the hash of a name, and one more than its
+    /// position in `entries`. A name is in the slot that its hash says, or in one of those that follow.
+    slots: Vec<(u32, usize)>,
 }
 
 impl<T: Default> Index<T> {
     /// Changes what is known of a name, which is the default of a new one.
     pub fn update(&mut self, name: &[u8], change: impl FnOnce(&mut T)) {
-        let bytes = name.iter().copied();
-        let position = self.find(bytes.clone()).unwrap_or_else(|| {
-            let place = (hash(bytes), self.entries.len());
-            // Kept sorted, because sorting would bring many times more code into the module.
-            self.order.insert(self.order.partition_point(|other| *other < place), place);
-            self.entries.push((name.into(), T::default()));
-            place.1
-        });
+        let position = self.find(name.iter().copied()).unwrap_or_else(|| self.add(name));
         if let Some((_, value)) = self.entries.get_mut(position) {
             change(value);
+        }
+    }
+
+    /// Adds a name that is not there, and says where.
+    fn add(&mut self, name: &[u8]) -> usize {
+        self.entries.push((name.into(), T::default()));
+        if self.entries.len() * 2 > self.slots.len() {
+            let twice = vec![(0, 0); (self.slots.len() * 2).max(8)];
+            let before = std::mem::replace(&mut self.slots, twice);
+            before.into_iter().filter(|(_, next)| *next != 0).for_each(|slot| self.place(slot));
+        }
+        self.place((hash(name.iter().copied()), self.entries.len()));
+        self.entries.len() - 1
+    }
+
+    /// Puts a slot where it is looked for: where one is free, and half of them are.
+    fn place(&mut self, slot: (u32, usize)) {
+        let last = self.slots.len().saturating_sub(1);
+        let mut at = slot.0 as usize & last;
+        while self.slots.get(at).is_some_and(|(_, next)| *next != 0) {
+            at = (at + 1) & last;
+        }
+        if let Some(free) = self.slots.get_mut(at) {
+            *free = slot;
         }
     }
 }
@@ -40,19 +58,23 @@ impl<T> Index<T> {
 
     fn find(&self, name: impl Iterator<Item = u8> + Clone) -> Option<usize> {
         let wanted = hash(name.clone());
-        let first = self.order.partition_point(|(hash, _)| *hash < wanted);
-        let same = self.order.iter().skip(first).take_while(|(hash, _)| *hash == wanted);
-        let is_it = |position: usize| {
-            let entry = self.entries.get(position);
-            entry.is_some_and(|(known, _)| known.iter().copied().eq(name.clone()))
-        };
-        same.map(|(_, position)| *position).find(|position| is_it(*position))
+        let mut at = wanted as usize;
+        loop {
+            // A slot that is free ends the search; half of them are.
+            let (hash, next) = *self.slots.get(at & self.slots.len().checked_sub(1)?)?;
+            let position = next.checked_sub(1)?;
+            let is_it = |(known, _): &(Box<[u8]>, T)| known.iter().copied().eq(name.clone());
+            if hash == wanted && self.entries.get(position).is_some_and(is_it) {
+                return Some(position);
+            }
+            at = at.wrapping_add(1);
+        }
     }
 }
 
 impl<T> Default for Index<T> {
     fn default() -> Self {
-        Self { entries: Vec::new(), order: Vec::new() }
+        Self { entries: Vec::new(), slots: Vec::new() }
     }
 }
 

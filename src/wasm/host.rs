@@ -1,12 +1,21 @@
 //! [`Host`] on top of the proxy-wasm calls.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 
 use crate::config::Millis;
+use crate::engine::Index;
 use crate::filter::{Call, Host, MetricId, MetricKind, Shared};
 use crate::http::{address, Headers};
 
 use super::abi::{self, Map};
+
+thread_local! {
+    /// The metrics that this VM has defined, by name. The proxy gives a new handle for every definition, also
+    /// of a metric that it has, and keeps it as long as the VM lives: to define them again for every
+    /// configuration would take ever more memory.
+    static METRICS: RefCell<Index<Option<MetricId>>> = RefCell::default();
+}
 
 /// The proxy that this module runs in.
 pub struct Proxy;
@@ -99,7 +108,14 @@ impl Host for Proxy {
             MetricKind::Gauge => 1,
             MetricKind::Histogram => 2,
         };
-        abi::define_metric(kind, name)
+        METRICS.with_borrow_mut(|known| {
+            if let Some(id) = known.get(name.bytes()) {
+                return *id;
+            }
+            let id = abi::define_metric(kind, name)?;
+            known.update(name.as_bytes(), |it| *it = Some(id));
+            Some(id)
+        })
     }
 
     fn increment(&self, counter: MetricId, by: u64) {
