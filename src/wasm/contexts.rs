@@ -28,10 +28,12 @@ impl<T> Contexts<T> {
         self.list.get_mut(at).map(|(_, context)| context.as_mut())
     }
 
-    pub fn remove(&mut self, id: u32) {
-        if let Ok(at) = self.find(id) {
+    /// Whether it was there.
+    pub fn remove(&mut self, id: u32) -> bool {
+        self.find(id).is_ok_and(|at| {
             self.list.remove(at);
-        }
+            true
+        })
     }
 
     fn find(&self, id: u32) -> Result<usize, usize> {
