@@ -126,12 +126,12 @@ lint: $(VENV)/.done ## formatting, clippy natively and for wasm32, documentation
 	@echo "== clippy, native"; cargo clippy --quiet --all-targets -- -D warnings
 	@echo "== clippy, wasm32"; scripts/wasm.sh clippy
 	@echo "== cargo doc"; RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps
-	@echo "== ruff"; $(VENV)/bin/ruff check --quiet envoy tests
+	@echo "== ruff"; $(VENV)/bin/ruff check --quiet envoy tests benches scripts
 
 .PHONY: format
 format: $(VENV)/.done ## formats Rust and Python
 	@cargo fmt
-	@$(VENV)/bin/ruff format --quiet envoy tests
+	@$(VENV)/bin/ruff format --quiet envoy tests benches scripts
 
 .PHONY: clean
 clean: ## removes target
@@ -182,6 +182,25 @@ docs: $(VENV)/.done ## what is made from the code: schema, configuration page, w
 bench: target/cohort.wasm target/peers/noop.wasm $(VENV)/.done ## what the filter costs beside others (needs wrk), and one decision in nanoseconds
 	@export $(LAB); $(VENV)/bin/python benches/proxy.py $(ARGS)
 	@cargo bench --quiet --bench decide
+
+.PHONY: growth
+growth: target/cohort.wasm $(VENV)/.plots ## how a request's cost grows with the configuration: docs/reports/growth.md
+	@COHORT_WASM="$(CURDIR)/$<" cargo bench --quiet --profile dev --bench growth > target/growth.tsv
+	@$(VENV)/bin/python benches/growth.py --module $< --out docs/reports < target/growth.tsv
+
+.PHONY: loading
+loading: target/cohort.wasm $(VENV)/.done ## what a configuration of 1 MiB costs a real Envoy: docs/reports/loading.md
+	@export $(LAB); exec $(VENV)/bin/python benches/loading.py --out docs/reports/loading.md $(ARGS)
+
+.PHONY: memory
+memory: target/cohort.wasm $(VENV)/.plots ## a million requests, a thousand changes: docs/reports/memory.md (needs h2load)
+	@export $(LAB); PYTHONPATH=envoy:benches exec $(VENV)/bin/python scripts/memory.py --out docs/reports $(ARGS)
+
+# What draws plots, for those two alone.
+$(VENV)/.plots: benches/requirements.txt $(VENV)/.done
+	@echo "== matplotlib: $(VENV)"
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 target/peers/noop.wasm: $(wildcard benches/peers/src/*.rs) benches/peers/Cargo.toml
 	@echo "== the filters to compare with"

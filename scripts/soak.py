@@ -25,6 +25,7 @@ from typing import Any
 from lab import bootstrap
 from lab.client import Load, ask, users
 from lab.envoy import ConfigRefused, Envoy, version
+from lab.process import resident
 from lab.service import Service
 from lab.until import until
 
@@ -144,11 +145,8 @@ class Soak:
         while True:
             await asyncio.sleep(10)
             memory = (await self.proxy.stats("^server[.]memory_allocated$"))["server.memory_allocated"]
-            status = Path(f"/proc/{self.proxy.pid}/status").read_text()
-            resident = int(status.split("VmRSS:")[1].split()[0]) / 1024
-            self.samples.append(
-                (self.load.elapsed / 60, self.load.answered, self.load.failed, resident, memory / 1024 / 1024)
-            )
+            minutes, load = self.load.elapsed / 60, self.load
+            self.samples.append((minutes, load.answered, load.failed, resident(self.proxy.pid), memory / 1024 / 1024))
 
     def failures(self) -> Counter[tuple[str, str]]:
         """Failed answers by what was going on, and by what came."""

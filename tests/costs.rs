@@ -15,6 +15,7 @@ use cohort::config::Config;
 use cohort::engine::{decide, Plan, Request, Standing, Surroundings};
 use cohort::http::Headers;
 
+use support::growth::{browser, by_cookie, for_hosts, jar, rules, versions, Cost};
 use support::*;
 
 struct Counting;
@@ -54,24 +55,6 @@ struct Kind {
     fuel: u64,
     /// Of the decision alone.
     allocations: u64,
-}
-
-/// Fourteen headers, as a browser sends.
-fn browser(target: &str) -> Exchange {
-    get(target)
-        .header(
-            "user-agent",
-            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-        )
-        .header("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")
-        .header("accept-language", "en-US,en;q=0.5")
-        .header("accept-encoding", "gzip, deflate, br, zstd")
-        .header("referer", "https://shop.example.com/")
-        .header("x-request-id", "8c3f2a0e-6f0e-4f6b-9a3d-2f1a6a6f9b11")
-        .header("x-forwarded-for", "203.0.113.9")
-        .header("x-forwarded-proto", "https")
-        .header("cookie", "session=0123456789abcdef0123456789abcdef; theme=dark; plan=alpha")
-        .header("x-user-id", "user-42")
 }
 
 const RULES: &str = r#""rules": [
@@ -251,17 +234,9 @@ fn a_request_makes_the_host_calls_that_it_must_and_no_others() {
     }
 }
 
-/// The interpreter's fuel for one request, on average over fifty, in a worker that is warm.
+/// The interpreter's fuel for one request.
 fn fuel(config: &str, request: &Exchange) -> u64 {
-    let mut worker = Worker::<Wasm>::with(config);
-    for _ in 0..3 {
-        worker.send(request.clone());
-    }
-    let before = worker.rig.fuel();
-    for _ in 0..50 {
-        worker.send(request.clone());
-    }
-    (worker.rig.fuel() - before) / 50
+    Cost::of(config, request).fuel
 }
 
 struct Nowhere;
@@ -323,19 +298,6 @@ fn ceiling(optimised: u64) -> u64 {
     }
 }
 
-/// `count` rollouts, each for a host of its own; the request is for the last one's.
-fn for_hosts(count: u32) -> String {
-    let rollouts: Vec<String> = (0..count)
-        .map(|number| {
-            format!(
-                r#"{{"name": "r{number}", "versions": [{{"name": "a"}}, {{"name": "b", "weight": 50}}],
-                    "hashKey": [{{"header": "x-user-id"}}], "match": [{{"host": {{"exact": "h{number}.example"}}}}]}}"#
-            )
-        })
-        .collect();
-    format!(r#"{{"rollouts": [{}]}}"#, rollouts.join(","))
-}
-
 #[test]
 fn a_thousand_rollouts_cost_a_request_at_most_a_fifth_more_than_one() {
     let one = fuel(&for_hosts(1), &browser("/").host("h0.example"));
@@ -348,42 +310,14 @@ fn a_thousand_rollouts_cost_a_request_at_most_a_fifth_more_than_one() {
 
 #[test]
 fn versions_rules_and_cookies_cost_by_what_they_are() {
-    let versions = |count: u32| {
-        let others: Vec<String> = (1..count)
-            .map(|n| format!(r#"{{"name": "v{n}", "weight": {}}}"#, 100 / count))
-            .collect();
-        format!(
-            r#"{{"rollouts": [{{"name": "checkout", "versions": [{{"name": "stable"}}, {}],
-                "hashKey": [{{"header": "x-user-id"}}]}}]}}"#,
-            others.join(",")
-        )
-    };
-    let rules = |count: u32| {
-        let rules: Vec<String> = (0..count)
-            .map(|n| {
-                format!(
-                    r#"{{"name": "r{n}", "match": [{{"header": {{"x-country": {{"exact": "c{n}"}}}}}}], "version": "canary"}}"#
-                )
-            })
-            .collect();
-        checkout(&format!(r#""rules": [{}]"#, rules.join(",")))
-    };
-    let jar = |bytes: usize| {
-        let mut jar = String::new();
-        while jar.len() < bytes {
-            write!(jar, "name{}=0123456789abcdef; ", jar.len()).unwrap();
-        }
-        browser("/").cookie(jar).cookie("uid=user-1")
-    };
-    let by_cookie = checkout("").replace(r#"{"header": "x-user-id"}"#, r#"{"cookie": "uid"}"#);
     let request = browser("/");
     let figures = [
         ("2 versions", fuel(&versions(2), &request)),
         ("20 versions", fuel(&versions(20), &request)),
         ("1 rule", fuel(&rules(1), &request)),
         ("100 rules", fuel(&rules(100), &request)),
-        ("a small cookie header", fuel(&by_cookie, &jar(64))),
-        ("4 KiB of cookies", fuel(&by_cookie, &jar(4096))),
+        ("a small cookie header", fuel(&by_cookie(), &jar(64))),
+        ("4 KiB of cookies", fuel(&by_cookie(), &jar(4096))),
     ];
     println!("{figures:?}");
     let of = |name: &str| figures.iter().find(|(known, _)| *known == name).expect("a figure").1;

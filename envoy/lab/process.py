@@ -7,6 +7,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -118,3 +119,18 @@ def listens(pid: int, port: int) -> bool:
         except FileNotFoundError:  # closed meanwhile
             continue
     return False
+
+
+def resident(pid: int) -> float:
+    """Memory of a process that is resident, in MiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process since its start, all of its threads together, by its own clock.
+
+    Nanoseconds, where /proc has hundredths of a second. The clock's number is that of Linux'
+    clock_getcpuclockid.
+    """
+    return time.clock_gettime((~pid << 3) | 2)

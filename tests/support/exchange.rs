@@ -105,10 +105,15 @@ impl Exchange {
         self
     }
 
-    /// Puts a line in the place of all of that name.
-    pub fn replace(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+    /// Removes all lines of that name.
+    pub fn without(mut self, name: &str) -> Self {
         self.state.request.retain(|(known, _)| known != name.as_bytes());
-        self.header(name, value)
+        self
+    }
+
+    /// Puts a line in the place of all of that name.
+    pub fn replace(self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.without(name).header(name, value)
     }
 
     pub fn user(self, id: &str) -> Self {

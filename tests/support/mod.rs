@@ -3,6 +3,7 @@
 
 pub mod exchange;
 pub mod faults;
+pub mod growth;
 pub mod metrics;
 pub mod module;
 pub mod native;
