@@ -120,18 +120,21 @@ fuzz-short: ## every fuzz target for five seconds, as CI does
 	@echo "== fuzzing, five seconds for each target"
 	@FUZZ_FLAGS=-seed=1 $(MAKE) --no-print-directory fuzz FUZZ_SECONDS=5 FUZZ_OUT=target/fuzz.md
 
+# Of Python.
+CODE := envoy tests scripts benches/growth.py benches/loading.py benches/plot.py
+
 .PHONY: lint
 lint: $(VENV)/.done ## formatting, clippy natively and for wasm32, documentation, Python
 	@echo "== cargo fmt"; cargo fmt --check; cargo fmt --check --manifest-path fuzz/Cargo.toml
 	@echo "== clippy, native"; cargo clippy --quiet --all-targets -- -D warnings
 	@echo "== clippy, wasm32"; scripts/wasm.sh clippy
 	@echo "== cargo doc"; RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps
-	@echo "== ruff"; $(VENV)/bin/ruff check --quiet envoy tests benches scripts
+	@echo "== ruff"; $(VENV)/bin/ruff check --quiet $(CODE)
 
 .PHONY: format
 format: $(VENV)/.done ## formats Rust and Python
 	@cargo fmt
-	@$(VENV)/bin/ruff format --quiet envoy tests benches scripts
+	@$(VENV)/bin/ruff format --quiet $(CODE)
 
 .PHONY: clean
 clean: ## removes target

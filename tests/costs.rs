@@ -381,3 +381,19 @@ fn memory_stays_where_it_is_over_many_requests_and_configurations() {
     }
     assert_eq!(worker.rig.memory(), after_warming_up, "1,000 requests and 40 configurations");
 }
+
+#[test]
+fn a_configuration_leaves_nothing_behind_in_the_proxy() {
+    let guarded = |weight: u32| {
+        checkout(r#""guard": {"maxFailureRatio": 0.05}"#).replace("50", &weight.to_string())
+    };
+    let mut worker = Worker::<Wasm>::with(&guarded(50));
+    worker.send(browser("/"));
+    worker.world.take_counts();
+    assert!(worker.configure(guarded(20)));
+    worker.send(browser("/"));
+    let counts = worker.world.take_counts();
+    assert_eq!(counts.get("proxy_define_metric"), None, "a new handle for each: {counts:?}");
+    let periods: Vec<u64> = worker.world.state().tick_periods.values().copied().collect();
+    assert!(matches!(periods[..], [0, 1..]), "the first one's, the second one's: {periods:?}");
+}
