@@ -217,9 +217,9 @@ def report(runs: Runs, rounds: int, changes: int, command: str) -> tuple[str, bo
         "and a machine gives nothing back.",
         "",
         "With guards a machine does more: it defines every time series of a guarded rollout while it loads, to have "
-        "the counters that the guard reads, and reads them at every tick. Without them time series come with a rollout's "
-        "first request. The rest is reading the text, which runs in code that V8 has not optimised yet at the first "
-        "load.",
+        "the counters that the guard reads, and reads them at every tick. Without them time series come with a "
+        "rollout's first request. The rest is reading the text, which runs in code that V8 has not optimised yet at "
+        "the first load.",
         "",
         "## How it was measured",
         "",
