@@ -121,7 +121,7 @@ fuzz-short: ## every fuzz target for five seconds, as CI does
 	@FUZZ_FLAGS=-seed=1 $(MAKE) --no-print-directory fuzz FUZZ_SECONDS=5 FUZZ_OUT=target/fuzz.md
 
 # Of Python.
-CODE := envoy tests scripts benches/growth.py benches/loading.py benches/plot.py
+CODE := envoy tests scripts benches
 
 .PHONY: lint
 lint: $(VENV)/.done ## formatting, clippy natively and for wasm32, documentation, Python

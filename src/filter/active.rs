@@ -8,7 +8,7 @@ use crate::bucket::{Split, VersionIndex, Weight};
 use crate::config::{Millis, Mode, Rollout};
 use crate::engine::{split_in_force, Checkup, Hold, Latch, Plan, Totals, Watch};
 
-use super::series::{Gauges, Series};
+use super::series::{Answers, Gauges, Requests};
 use super::Host;
 
 /// A configuration with all that a worker remembers beside it.
@@ -28,7 +28,8 @@ pub struct Active {
 /// What a worker remembers of one rollout.
 #[derive(Debug)]
 pub struct Live {
-    series: OnceCell<Series>,
+    requests: OnceCell<Requests>,
+    answers: OnceCell<Answers>,
     pub gauges: Gauges,
     /// Whether each version takes part; empty where neither guard nor health watches.
     pub holds: RefCell<SmallVec<[Hold; 4]>>,
@@ -78,7 +79,8 @@ impl Live {
         let works = rollout.enabled && rollout.mode == Mode::Enforce;
         let watched = works && (rollout.guard.is_some() || !rollout.health.is_empty());
         Self {
-            series: OnceCell::new(),
+            requests: OnceCell::new(),
+            answers: OnceCell::new(),
             gauges: Gauges::new(host, rollout),
             holds: RefCell::new(SmallVec::from_elem(Hold::In, if watched { versions } else { 0 })),
             stopped: Cell::new(None),
@@ -90,9 +92,14 @@ impl Live {
         }
     }
 
-    /// The time series of the rollout, made when they are first needed.
-    pub fn series(&self, host: &impl Host, rollout: &Rollout) -> &Series {
-        self.series.get_or_init(|| Series::new(host, rollout))
+    /// The time series of what is decided, made with the first request.
+    pub fn requests(&self, host: &impl Host, rollout: &Rollout) -> &Requests {
+        self.requests.get_or_init(|| Requests::new(host, rollout))
+    }
+
+    /// The time series of answers, made with the first request, or for the guard that reads them.
+    pub fn answers(&self, host: &impl Host, rollout: &Rollout) -> &Answers {
+        self.answers.get_or_init(|| Answers::new(host, rollout))
     }
 
     /// The split in force at `now`.

@@ -79,29 +79,27 @@ pub fn config_invalid(host: &impl Host) -> Option<MetricId> {
     host.define_metric(MetricKind::Gauge, &name("config_invalid", &[]))
 }
 
-/// What happens on requests: one handle for each time series of a rollout.
+/// Defines the counter of a metric with one more tag than `tags`.
+fn counter(
+    host: &impl Host,
+    metric: &str,
+    tags: &[(&str, &str)],
+    more: (&str, &str),
+) -> Option<MetricId> {
+    host.define_metric(MetricKind::Counter, &name(metric, &[tags, &[more]].concat()))
+}
+
+/// What is decided and how long it took: the handles of a rollout's time series that no guard reads.
 #[derive(Debug)]
-pub struct Series {
-    versions: Vec<VersionSeries>,
+pub struct Requests {
+    versions: Vec<VersionRequests>,
     ignored: [Option<MetricId>; 3],
 }
 
 #[derive(Debug)]
-struct VersionSeries {
-    requests: [Option<MetricId>; 8],
-    responses: [Option<MetricId>; 6],
-    failures: Option<MetricId>,
-    slow: Option<MetricId>,
+struct VersionRequests {
+    by_reason: [Option<MetricId>; 8],
     duration: Option<MetricId>,
-}
-
-/// One counted event of a version.
-#[derive(Clone, Copy, Debug)]
-pub enum Count {
-    Request(Reason),
-    Response(CodeClass),
-    Failure,
-    Slow,
 }
 
 /// What `cohort_ignored_total` counts.
@@ -112,26 +110,19 @@ pub enum What {
     Inherit,
 }
 
-impl Series {
+impl Requests {
     pub fn new(host: &impl Host, rollout: &Rollout) -> Self {
         let versions = rollout.versions.iter().enumerate().map(|(position, version)| {
             let tags = tags(rollout, version);
-            let define = |kind, metric: &str| host.define_metric(kind, &name(metric, &tags));
-            let counter = |metric: &str, tag: &str, value: &str| {
-                let tags = [tags.as_slice(), &[(tag, value)]].concat();
-                host.define_metric(MetricKind::Counter, &name(metric, &tags))
-            };
-            let latency = rollout.guard.as_ref().and_then(|guard| guard.latency);
-            VersionSeries {
-                requests: Reason::ALL.map(|reason| {
+            let duration = name("request_duration_milliseconds", &tags);
+            VersionRequests {
+                by_reason: Reason::ALL.map(|reason| {
                     let can_be = possible(rollout, position, reason);
-                    can_be.then(|| counter("requests_total", "reason", reason.as_str())).flatten()
+                    let counter =
+                        || counter(host, "requests_total", &tags, ("reason", reason.as_str()));
+                    can_be.then(counter).flatten()
                 }),
-                responses: CodeClass::ALL
-                    .map(|class| counter("responses_total", "code_class", class.as_str())),
-                failures: define(MetricKind::Counter, "failures_total"),
-                slow: latency.and_then(|_| define(MetricKind::Counter, "slow_responses_total")),
-                duration: define(MetricKind::Histogram, "request_duration_milliseconds"),
+                duration: host.define_metric(MetricKind::Histogram, &duration),
             }
         });
         let versions = versions.collect();
@@ -140,16 +131,14 @@ impl Series {
             rollout.pin.is_some().then_some("pin"),
             rollout.inherit.is_some().then_some("inherit"),
         ]
-        .map(|what| {
-            let tags = [("rollout", rollout.name.as_str()), ("what", what?)];
-            host.define_metric(MetricKind::Counter, &name("ignored_total", &tags))
-        });
+        .map(|what| counter(host, "ignored_total", &[("rollout", &rollout.name)], ("what", what?)));
         Self { versions, ignored }
     }
 
-    pub fn count(&self, host: &impl Host, version: VersionIndex, what: Count) {
-        if let Some(id) = self.versions.get(version).and_then(|series| series.handle(what)) {
-            host.increment(id, 1);
+    pub fn count(&self, host: &impl Host, version: VersionIndex, reason: Reason) {
+        let version = self.versions.get(version);
+        if let Some(Some(id)) = version.and_then(|it| it.by_reason.get(reason.index())) {
+            host.increment(*id, 1);
         }
     }
 
@@ -161,25 +150,67 @@ impl Series {
 
     /// Records how long an answer took, in milliseconds.
     pub fn duration(&self, host: &impl Host, version: VersionIndex, millis: u64) {
-        if let Some(id) = self.versions.get(version).and_then(|series| series.duration) {
+        if let Some(id) = self.versions.get(version).and_then(|it| it.duration) {
             host.record(id, millis);
+        }
+    }
+}
+
+/// How requests were answered: the handles of a rollout's time series that its guard reads.
+#[derive(Debug)]
+pub struct Answers {
+    versions: Vec<VersionAnswers>,
+}
+
+#[derive(Debug)]
+struct VersionAnswers {
+    by_class: [Option<MetricId>; 6],
+    failures: Option<MetricId>,
+    slow: Option<MetricId>,
+}
+
+/// One counted answer of a version.
+#[derive(Clone, Copy, Debug)]
+pub enum Count {
+    Response(CodeClass),
+    Failure,
+    Slow,
+}
+
+impl Answers {
+    pub fn new(host: &impl Host, rollout: &Rollout) -> Self {
+        let latency = rollout.guard.as_ref().and_then(|guard| guard.latency);
+        let versions = rollout.versions.iter().map(|version| {
+            let tags = tags(rollout, version);
+            let define = |metric| host.define_metric(MetricKind::Counter, &name(metric, &tags));
+            VersionAnswers {
+                by_class: CodeClass::ALL.map(|class| {
+                    counter(host, "responses_total", &tags, ("code_class", class.as_str()))
+                }),
+                failures: define("failures_total"),
+                slow: latency.and_then(|_| define("slow_responses_total")),
+            }
+        });
+        Self { versions: versions.collect() }
+    }
+
+    pub fn count(&self, host: &impl Host, version: VersionIndex, what: Count) {
+        if let Some(id) = self.handle(version, what) {
+            host.increment(id, 1);
         }
     }
 
     /// A counter's total over all workers of the proxy.
     pub fn total(&self, host: &impl Host, version: VersionIndex, what: Count) -> u64 {
-        let id = self.versions.get(version).and_then(|series| series.handle(what));
-        id.and_then(|id| host.total(id)).unwrap_or(0)
+        self.handle(version, what).and_then(|id| host.total(id)).unwrap_or(0)
     }
-}
 
-impl VersionSeries {
-    fn handle(&self, what: Count) -> Option<MetricId> {
+    fn handle(&self, version: VersionIndex, what: Count) -> Option<MetricId> {
+        let version = self.versions.get(version)?;
         match what {
-            Count::Request(reason) => self.requests.get(reason.index()).copied().flatten(),
-            Count::Response(class) => self.responses.get(class as usize).copied().flatten(),
-            Count::Failure => self.failures,
-            Count::Slow => self.slow,
+            Count::Response(class) => version.by_class.get(class as usize).copied().flatten(),
+            Count::Failure => version.failures,
+            Count::Slow => version.slow,
         }
     }
 }

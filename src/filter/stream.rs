@@ -181,9 +181,10 @@ impl Stream {
         let class = CodeClass::of(outcome.status);
         for decided in std::mem::take(&mut self.decided) {
             let Some((rollout, live)) = self.active.rollout(decided.rollout) else { continue };
-            let series = live.series(host, rollout);
-            let count = |what| series.count(host, decided.version, what);
-            count(Count::Request(decided.reason));
+            let requests = live.requests(host, rollout);
+            let answers = live.answers(host, rollout);
+            let count = |what| answers.count(host, decided.version, what);
+            requests.count(host, decided.version, decided.reason);
             count(Count::Response(class));
             if !outcome.is_answer() {
                 continue;
@@ -197,7 +198,7 @@ impl Stream {
             if slow {
                 count(Count::Slow);
             }
-            series.duration(host, decided.version, nanos.saturating_add(500_000) / 1_000_000);
+            requests.duration(host, decided.version, nanos.saturating_add(500_000) / 1_000_000);
             live.add(decided.version, failed, slow);
         }
     }
@@ -240,7 +241,7 @@ fn count_ignored(host: &impl Host, rollout: &Rollout, live: &Live, decision: &De
         (ignored.inherit, What::Inherit),
     ] {
         if was {
-            live.series(host, rollout).ignored(host, what);
+            live.requests(host, rollout).ignored(host, what);
         }
     }
 }

@@ -241,11 +241,11 @@ impl<H: Host> Desk<'_, H> {
 
     /// What a version has answered, by all workers together.
     fn totals(&self, version: VersionIndex) -> Totals {
-        let series = self.live.series(self.host, self.rollout);
-        let total = |what| series.total(self.host, version, what);
-        let answers = CodeClass::ALL.into_iter().filter(|class| *class != CodeClass::None);
+        let answers = self.live.answers(self.host, self.rollout);
+        let total = |what| answers.total(self.host, version, what);
+        let classes = CodeClass::ALL.into_iter().filter(|class| *class != CodeClass::None);
         let totals = Totals {
-            answers: answers.map(|class| total(Count::Response(class))).sum(),
+            answers: classes.map(|class| total(Count::Response(class))).sum(),
             failures: total(Count::Failure),
             slow: total(Count::Slow),
         };
