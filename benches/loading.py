@@ -216,10 +216,9 @@ def report(runs: Runs, rounds: int, changes: int, command: str) -> tuple[str, bo
         "After an update more is resident, because the old configuration is still there while the next one is read, "
         "and a machine gives nothing back.",
         "",
-        "With guards a machine does more: it defines every time series of a guarded rollout while it loads, to have "
-        "the counters that the guard reads, and reads them at every tick. Without them time series come with a "
-        "rollout's first request. The rest is reading the text, which runs in code that V8 has not optimised yet at "
-        "the first load.",
+        "With guards a machine does more: while it loads it defines the counters that each guard reads, and it reads "
+        "them at every tick. All other time series come with a rollout's first request. The rest is reading the text, "
+        "which runs in code that V8 has not optimised yet at the first load.",
         "",
         "## How it was measured",
         "",

@@ -5,7 +5,9 @@ CPU time is what the kernel has charged to the Envoy process; on another core th
 threads of it), the load would slow Envoy by up to a half, and by another half a minute later. Rounds are
 interleaved, so that a slow minute of the machine hits all alike; each figure is the median of its rounds.
 
-Usage: make bench (PYTHONPATH=envoy python benches/proxy.py [--rounds N] [--seconds S])
+With --calls: what one call to the proxy costs a filter, by a small filter that makes it a hundred times.
+
+Usage: make bench (PYTHONPATH=envoy python benches/proxy.py [--rounds N] [--seconds S] [--calls])
 """
 
 from __future__ import annotations
@@ -144,6 +146,23 @@ def peers() -> list[Peer]:
     ]
 
 
+#: Calls of benches/peers/src/calls.rs, the first of which is none; and how often it makes each.
+CALLS = {
+    "nothing": "",
+    "absent": "read a header that is not there",
+    "header": "read a header",
+    "map": "read the whole header map",
+    "property": "read a property",
+    "clock": "read the clock",
+    "count": "increment a counter",
+}
+TIMES = 100
+
+
+def callers() -> list[Peer]:
+    return [Peer(name, {"edit": quiet(), "wasm": PEERS / "calls.wasm", "config": name}) for name in CALLS]
+
+
 def pin(pid: int, core: int) -> None:
     for task in Path(f"/proc/{pid}/task").iterdir():
         os.sched_setaffinity(int(task.name), {core})
@@ -166,12 +185,12 @@ async def load(proxy: Envoy, seconds: int, core: int) -> float:
     return spent / int(requests[1]) * 1e6
 
 
-async def measure(rounds: int, seconds: int) -> dict[str, list[float]]:
+async def measure(peers: list[Peer], rounds: int, seconds: int) -> dict[str, list[float]]:
     core = max(os.sched_getaffinity(0))
-    results: dict[str, list[float]] = {peer.name: [] for peer in peers()}
+    results: dict[str, list[float]] = {peer.name: [] for peer in peers}
     async with AsyncExitStack() as stack:
         proxies = {}
-        for peer in peers():
+        for peer in peers:
             routes = bootstrap.answer_directly("x-cohort-checkout", ["canary"], "stable")
             proxies[peer.name] = await stack.enter_async_context(Envoy(routes=routes, concurrency=1, **peer.options))
             pin(proxies[peer.name].pid, core)
@@ -184,6 +203,18 @@ async def measure(rounds: int, seconds: int) -> dict[str, list[float]]:
                     results[name].append(await load(proxies[name], seconds, core))
                     progress.advance(task)
     return results
+
+
+def report_calls(results: dict[str, list[float]]) -> None:
+    """Prints what one call of each kind adds to a request."""
+    median = {name: statistics.median(rounds) for name, rounds in results.items()}
+    table = Table(title=f"One call to the proxy, Envoy {version()}, median of {len(results['nothing'])} rounds")
+    table.add_column("")
+    table.add_column("µs", justify="right")
+    for name, what in CALLS.items():
+        if what:
+            table.add_row(what, f"{(median[name] - median['nothing']) / TIMES:.2f}")
+    Console(width=100).print(table)
 
 
 def report(results: dict[str, list[float]]) -> bool:
@@ -216,10 +247,16 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("--rounds", type=int, default=15)
     arguments.add_argument("--seconds", type=int, default=1)
+    arguments.add_argument("--calls", action="store_true", help="what one call to the proxy costs")
     asked = arguments.parse_args()
+    if asked.rounds < 2:
+        arguments.error("--rounds: a median needs two or more")
     if not shutil.which("wrk"):
         sys.exit("make bench needs wrk on PATH (Debian: apt-get install wrk)")
-    report(asyncio.run(measure(asked.rounds, asked.seconds)))
+    if asked.calls:
+        report_calls(asyncio.run(measure(callers(), asked.rounds, asked.seconds)))
+    else:
+        report(asyncio.run(measure(peers(), asked.rounds, asked.seconds)))
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ case $do in
         ;;
     peers)
         # What `make bench` compares with: a filter that does nothing, and those that do a little more each.
-        for peer in noop sets reads counts; do
+        for peer in noop sets reads counts calls; do
             features=()
             [ $peer = noop ] || features=(--features $peer)
             with_library build --quiet --release --manifest-path benches/peers/Cargo.toml \
