@@ -120,6 +120,12 @@ impl Plugin {
         warden::answered(host, &self.identity, &self.active, poll, status, now);
     }
 
+    /// Stops the ticks: a proxy forgets the configuration, but would go on waking up for it as long as the
+    /// VM lives.
+    pub fn on_delete(&self, host: &impl Host) {
+        host.set_tick_period(0);
+    }
+
     fn take_poll(&self, token: u32) -> Option<Poll> {
         let mut under_way = self.polls.borrow_mut();
         let at = under_way.iter().position(|(other, _)| *other == token)?;

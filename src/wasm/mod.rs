@@ -13,7 +13,7 @@ mod host;
 
 use std::cell::RefCell;
 
-use crate::filter::{Host, Plugin, Stream};
+use crate::filter::{Plugin, Stream};
 
 use contexts::Contexts;
 use host::Proxy;
@@ -117,9 +117,8 @@ extern "C" fn proxy_on_log(id: u32) {
 
 #[no_mangle]
 extern "C" fn proxy_on_delete(id: u32) {
-    let was_stream = STREAMS.with_borrow_mut(|streams| streams.remove(id));
-    if !was_stream && PLUGINS.with_borrow_mut(|plugins| plugins.remove(id)) {
-        // Envoy forgets a configuration, but would go on waking up for its ticks as long as the VM lives.
-        Proxy.set_tick_period(0);
+    if !STREAMS.with_borrow_mut(|streams| streams.remove(id)) {
+        plugin(id, |plugin| plugin.on_delete(&Proxy));
+        PLUGINS.with_borrow_mut(|plugins| plugins.remove(id));
     }
 }

@@ -109,7 +109,9 @@ impl Rig for NativeVm {
     }
 
     fn delete_root(&mut self, root: u32) {
-        self.roots.remove(&root);
+        if let Some(plugin) = self.roots.remove(&root) {
+            plugin.on_delete(&self.proxy);
+        }
     }
 
     fn create_stream(&mut self, root: u32, stream: u32) {
