@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::config::Millis;
 use crate::engine::Index;
 use crate::filter::{Call, Host, MetricId, MetricKind, Shared};
-use crate::http::{address, Headers};
+use crate::http::{address, headers, Headers};
 
 use super::abi::{self, Map};
 
@@ -145,7 +145,7 @@ impl Host for Proxy {
     }
 
     fn call(&self, call: Call<'_>) -> Option<u32> {
-        let headers = to_wire(&[
+        let headers = headers::to_wire(&[
             (":method", "GET"),
             (":path", call.path),
             (":authority", call.authority),
@@ -153,20 +153,6 @@ impl Host for Proxy {
         ]);
         abi::http_call(call.cluster, &headers, u32::try_from(call.timeout).unwrap_or(u32::MAX))
     }
-}
-
-/// A header map as [`Headers::from_wire`] reads it.
-fn to_wire(pairs: &[(&str, &str)]) -> Vec<u8> {
-    let mut wire = (pairs.len() as u32).to_le_bytes().to_vec();
-    for (name, value) in pairs {
-        wire.extend((name.len() as u32).to_le_bytes());
-        wire.extend((value.len() as u32).to_le_bytes());
-    }
-    for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
-        wire.extend(text.as_bytes());
-        wire.push(0);
-    }
-    wire
 }
 
 /// Sends log lines and panics to the proxy's log.
