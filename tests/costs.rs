@@ -44,6 +44,9 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// Fuel for each byte of a configuration that is loaded.
+const LOADING: u64 = 600;
+
 /// A way of using the filter, and what a request of it may cost.
 struct Kind {
     name: &'static str,
@@ -351,6 +354,35 @@ fn a_pass_through_request_touches_nothing() {
         ] {
             assert_eq!(counts.get(call), None, "{counts:?}");
         }
+    }
+}
+
+#[test]
+fn a_large_configuration_is_read_at_once_and_makes_its_time_series_bit_by_bit() {
+    let guard = r#""guard": {"maxFailureRatio": 0.05}, "hashKey""#;
+    let config = for_hosts(1_000).replace(r#""hashKey""#, guard);
+    let mut worker = Worker::<Wasm>::start(&World::new());
+    let before = worker.rig.fuel();
+    assert!(worker.configure(&config));
+    let spent = (worker.rig.fuel() - before) / config.len() as u64;
+    println!("{spent} fuel a byte of configuration");
+    assert!(spent <= ceiling(LOADING), "{spent}");
+    let counts = worker.world.take_counts();
+    // Two gauges of each version, two causes for which one of them trips; whether it is valid.
+    assert_eq!(counts["proxy_define_metric"], 100 * 6 + 1, "{counts:?}");
+    // One guarded version each, and the sign of life.
+    assert_eq!(counts["proxy_get_shared_data"], 1_000 + 1, "{counts:?}");
+    worker.pass(3_000);
+    worker.world.take_counts();
+    worker.tick();
+    let counts = worker.world.take_counts();
+    for (call, number) in [
+        ("proxy_get_shared_data", Some(1_000 + 1)),
+        // Of what nobody asks for there is nothing to read.
+        ("proxy_get_metric", None),
+        ("proxy_define_metric", None),
+    ] {
+        assert_eq!(counts.get(call).copied(), number, "{call}: {counts:?}");
     }
 }
 

@@ -134,3 +134,12 @@ def cpu_seconds(pid: int) -> float:
     clock_getcpuclockid.
     """
     return time.clock_gettime((~pid << 3) | 2)
+
+
+def thread_seconds(pid: int, name: str) -> dict[int, float]:
+    """CPU time since their start of those threads whose names begin with `name`, by thread."""
+    spent = {}
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        if (thread / "comm").read_text().startswith(name):
+            spent[int(thread.name)] = int((thread / "schedstat").read_text().split()[0]) / 1e9
+    return spent

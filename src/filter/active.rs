@@ -11,6 +11,10 @@ use crate::engine::{split_in_force, Checkup, Hold, Latch, Plan, Totals, Watch};
 use super::series::{Answers, Gauges, Requests};
 use super::Host;
 
+/// How many rollouts tell the proxy at once what is in force. To make their gauges takes the proxy some
+/// microseconds each, and requests wait so long.
+const TELL: usize = 100;
+
 /// A configuration with all that a worker remembers beside it.
 #[derive(Debug, Default)]
 pub struct Active {
@@ -23,6 +27,8 @@ pub struct Active {
     pub last_stream: Cell<Millis>,
     /// When a newer configuration took this one's place.
     pub replaced: Cell<Option<Millis>>,
+    /// How many rollouts, from the first on, have told the proxy what is in force.
+    told: Cell<usize>,
 }
 
 /// What a worker remembers of one rollout.
@@ -30,7 +36,7 @@ pub struct Active {
 pub struct Live {
     requests: OnceCell<Requests>,
     answers: OnceCell<Answers>,
-    pub gauges: Gauges,
+    gauges: OnceCell<Gauges>,
     /// Whether each version takes part; empty where neither guard nor health watches.
     pub holds: RefCell<SmallVec<[Hold; 4]>>,
     /// When a version first tripped.
@@ -56,8 +62,8 @@ pub struct Watched {
 }
 
 impl Active {
-    pub fn new(host: &impl Host, plan: Plan) -> Self {
-        let live = plan.rollouts().iter().map(|rollout| Live::new(host, rollout)).collect();
+    pub fn new(plan: Plan) -> Self {
+        let live = plan.rollouts().iter().map(Live::new).collect();
         Self { plan, live, ..Self::default() }
     }
 
@@ -70,10 +76,26 @@ impl Active {
     pub fn rollout(&self, position: usize) -> Option<(&Rollout, &Live)> {
         self.plan.rollouts().get(position).zip(self.live.get(position))
     }
+
+    /// Lets the next rollouts tell the proxy what is in force. Of a configuration with many of them the
+    /// first do at once, and the others at the ticks that follow.
+    pub fn tell(&self, host: &impl Host, now: Millis) {
+        let told = self.told.get();
+        for (rollout, live) in self.plan.rollouts().iter().zip(&self.live).skip(told).take(TELL) {
+            live.gauges(host, rollout);
+            live.publish(host, rollout, now);
+        }
+        self.told.set(told.saturating_add(TELL));
+    }
+
+    /// Whether every rollout has told the proxy what is in force.
+    pub fn all_told(&self) -> bool {
+        self.told.get() >= self.live.len()
+    }
 }
 
 impl Live {
-    fn new(host: &impl Host, rollout: &Rollout) -> Self {
+    fn new(rollout: &Rollout) -> Self {
         let versions = rollout.versions.len();
         // A rollout in shadow mode routes nobody, so that nothing it sees speaks of a version.
         let works = rollout.enabled && rollout.mode == Mode::Enforce;
@@ -81,7 +103,7 @@ impl Live {
         Self {
             requests: OnceCell::new(),
             answers: OnceCell::new(),
-            gauges: Gauges::new(host, rollout),
+            gauges: OnceCell::new(),
             holds: RefCell::new(SmallVec::from_elem(Hold::In, if watched { versions } else { 0 })),
             stopped: Cell::new(None),
             turn: Cell::new(0),
@@ -97,9 +119,19 @@ impl Live {
         self.requests.get_or_init(|| Requests::new(host, rollout))
     }
 
-    /// The time series of answers, made with the first request, or for the guard that reads them.
+    /// The time series of answers, made with the first request.
     pub fn answers(&self, host: &impl Host, rollout: &Rollout) -> &Answers {
         self.answers.get_or_init(|| Answers::new(host, rollout))
+    }
+
+    /// Whether this worker counts answers: it does from its own first request on.
+    pub fn counts(&self) -> bool {
+        self.answers.get().is_some()
+    }
+
+    /// The time series of what is in force.
+    pub fn gauges(&self, host: &impl Host, rollout: &Rollout) -> &Gauges {
+        self.gauges.get_or_init(|| Gauges::new(host, rollout))
     }
 
     /// The split in force at `now`.
@@ -119,14 +151,12 @@ impl Live {
         }
     }
 
-    /// Sets the gauges to what is in force at `now`. They are the proxy's: a worker that takes a new
-    /// configuration later than the others has set them to what was in force before.
+    /// Sets the gauges, where they are made, to what is in force at `now`. They are the proxy's: a worker
+    /// that takes a new configuration later than the others has set them to what was in force before.
     pub fn publish(&self, host: &impl Host, rollout: &Rollout, now: Millis) {
-        if self.replaced.get() {
-            return;
-        }
+        let Some(gauges) = self.gauges.get().filter(|_| !self.replaced.get()) else { return };
         for (version, (share, held_out)) in self.in_force(rollout, now).into_iter().enumerate() {
-            self.gauges.set(host, version, share, held_out);
+            gauges.set(host, version, share, held_out);
         }
     }
 

@@ -18,8 +18,9 @@ const ALIVE: Millis = 10_000;
 /// How long a configuration that a newer one replaced goes on watching without a new stream.
 const LINGER: Millis = 5_000;
 
-/// The tick where a guard or a health check watches: a trip reaches every worker within two of them.
-const WATCHING_TICK: Millis = 250;
+/// The tick where a guard or a health check watches, or gauges are still to be made: a trip reaches
+/// every worker within two of them.
+const BUSY_TICK: Millis = 250;
 
 /// The most health checks that are waited for.
 const POLLS: usize = 10_000;
@@ -105,12 +106,16 @@ impl Plugin {
             return;
         }
         self.beat(host, now);
+        let all_told = self.active.all_told();
         let polls = warden::tick(host, &self.identity, &self.active, now);
         let mut under_way = self.polls.borrow_mut();
         under_way.extend(polls);
         // A proxy that never answers must not fill the memory.
         let too_many = under_way.len().saturating_sub(POLLS);
         under_way.drain(..too_many);
+        if !all_told {
+            self.keep_ticking(host);
+        }
     }
 
     /// Takes the answer to a health check; `status` is its HTTP status.
@@ -139,7 +144,7 @@ impl Plugin {
 
     fn activate(&mut self, host: &impl Host, config: Config) {
         let now = host.now() / 1_000_000;
-        let active = Rc::new(Active::new(host, Plan::new(config)));
+        let active = Rc::new(Active::new(Plan::new(config)));
         if let Some(before) = self.newest() {
             warden::take_over(host, &self.identity, &active, &before, now);
         }
@@ -155,8 +160,9 @@ impl Plugin {
     }
 
     fn keep_ticking(&self, host: &impl Host) {
-        let watching = self.active.live.iter().any(|live| !live.watches.borrow().is_empty());
-        host.set_tick_period(if watching { WATCHING_TICK } else { IDLE_TICK });
+        let busy = !self.active.all_told()
+            || self.active.live.iter().any(|live| !live.watches.borrow().is_empty());
+        host.set_tick_period(if busy { BUSY_TICK } else { IDLE_TICK });
     }
 
     /// The last good configuration that this VM has had for this plugin.

@@ -85,6 +85,9 @@ impl Stream {
             if !rollout.applies(&request) {
                 continue;
             }
+            if !live.counts() {
+                live.count(host, rollout, now);
+            }
             let holds = live.holds.borrow();
             let standing =
                 Standing { split: live.split(rollout, now), holds: &holds, turn: &live.turn };

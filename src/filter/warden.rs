@@ -4,14 +4,14 @@
 //! workers act as one: whoever sees a change first writes it, the others read it at their next tick.
 
 mod notice;
+mod totals;
 
 use crate::bucket::VersionIndex;
 use crate::config::{Guard, Health, Millis, Rollout};
-use crate::engine::{Checkup, Hold, Latch, Totals};
+use crate::engine::{Checkup, Hold, Latch};
 
 use super::active::{Active, Live, Watched};
 use super::host::{Call, Shared};
-use super::series::{CodeClass, Count};
 use super::Host;
 
 use notice::Heard;
@@ -35,19 +35,26 @@ pub fn take_over(host: &impl Host, identity: &str, active: &Active, before: &Act
         earlier.replaced.set(true);
         let later =
             active.plan.rollout_named(&rollout.name).and_then(|position| active.rollout(position));
-        if let Some((_, live)) = later.filter(|(l, _)| l.fingerprint == rollout.fingerprint) {
+        let unchanged = later.filter(|(later, _)| later.fingerprint == rollout.fingerprint);
+        if let Some((_, live)) = unchanged {
             live.watches.borrow_mut().clone_from(&earlier.watches.borrow());
             for (own, earlier) in live.own.iter().zip(&earlier.own) {
                 own.set(earlier.get());
             }
             live.blind.set(earlier.blind.get());
+        }
+        if let Some((later, live)) = later.filter(|_| earlier.counts()) {
+            // What began before may fail under the new configuration.
+            live.count(host, later, now);
+        }
+        if unchanged.is_some() {
             continue;
         }
         for (version, known) in rollout.versions.iter().enumerate() {
             Desk { host, identity, rollout, live: earlier, version, now }.end();
             let stays = later.is_some_and(|(l, _)| l.versions.iter().any(|v| v.name == known.name));
             if !stays {
-                earlier.gauges.set(host, version, 0, false);
+                earlier.gauges(host, rollout).set(host, version, 0, false);
             }
         }
     }
@@ -61,8 +68,8 @@ pub fn start(host: &impl Host, identity: &str, active: &Active, now: Millis) {
         let watched = live.watches.borrow().len();
         for version in 0..watched {
             let desk = Desk { host, identity, rollout, live, version, now };
-            if let Some(guard) = rollout.guard.as_ref().filter(|_| version != rollout.stable) {
-                desk.begin(guard);
+            if rollout.guard.is_some() && version != rollout.stable {
+                desk.begin();
             }
             if let Some(health) = rollout.health.iter().find(|health| health.version == version) {
                 let checkup = desk.read(Checkup::from_bytes, &desk.checkup_key(health));
@@ -73,16 +80,21 @@ pub fn start(host: &impl Host, identity: &str, active: &Active, now: Millis) {
         }
         live.settle(host, rollout, now);
     }
+    active.tell(host, now);
 }
 
 /// Looks at every version that is watched; the health checks it sent off come back by their tokens.
 pub fn tick(host: &impl Host, identity: &str, active: &Active, now: Millis) -> Vec<(u32, Poll)> {
     let mut polls = Vec::new();
+    active.tell(host, now);
     for (position, (rollout, live)) in active.plan.rollouts().iter().zip(&active.live).enumerate() {
         if live.watches.borrow().is_empty() && rollout.ramp.is_none() {
             continue;
         }
         if let Some(guard) = &rollout.guard {
+            if live.counts() {
+                live.observe(host, rollout, now);
+            }
             for version in (0..rollout.versions.len()).filter(|version| *version != rollout.stable)
             {
                 Desk { host, identity, rollout, live, version, now }.guard(guard);
@@ -150,8 +162,8 @@ struct Desk<'a, H> {
 }
 
 impl<H: Host> Desk<'_, H> {
-    /// Reads the latch as it stands, where one that was ended begins anew, and begins to count.
-    fn begin(&self, guard: &Guard) {
+    /// Reads the latch as it stands, where one that was ended begins anew.
+    fn begin(&self) {
         let key = self.latch_key();
         let record = self.read(Latch::from_bytes, &key);
         if record.is_ended() {
@@ -161,7 +173,6 @@ impl<H: Host> Desk<'_, H> {
         if record.shared {
             self.keep(|watched| watched.latch = record.value.unwrap_or_default());
         }
-        self.observe(guard);
     }
 
     /// Ends the latch of a rollout that is no longer in force as it was.
@@ -174,7 +185,6 @@ impl<H: Host> Desk<'_, H> {
     }
 
     fn guard(&self, guard: &Guard) {
-        self.observe(guard);
         let key = self.latch_key();
         let record = self.read(Latch::from_bytes, &key);
         // A proxy without shared data leaves each worker to itself, and so does a record that other
@@ -196,12 +206,6 @@ impl<H: Host> Desk<'_, H> {
             let theirs = self.read(Latch::from_bytes, &key).value.unwrap_or(latch);
             self.keep(|watched| watched.latch = theirs);
         }
-    }
-
-    fn observe(&self, guard: &Guard) {
-        let [version, stable] =
-            [self.version, self.rollout.stable].map(|version| self.totals(version));
-        self.keep(|watched| watched.watch.observe(guard.window, self.now, version, stable));
     }
 
     /// Whether this worker is the one to send the poll that is due.
@@ -237,40 +241,6 @@ impl<H: Host> Desk<'_, H> {
             }
             return;
         }
-    }
-
-    /// What a version has answered, by all workers together.
-    fn totals(&self, version: VersionIndex) -> Totals {
-        let answers = self.live.answers(self.host, self.rollout);
-        let total = |what| answers.total(self.host, version, what);
-        let classes = CodeClass::ALL.into_iter().filter(|class| *class != CodeClass::None);
-        let totals = Totals {
-            answers: classes.map(|class| total(Count::Response(class))).sum(),
-            failures: total(Count::Failure),
-            slow: total(Count::Slow),
-        };
-        let own = self.live.own.get(version).map(std::cell::Cell::get).unwrap_or_default();
-        // This worker alone has counted more than the proxy knows of: the proxy keeps no such counter.
-        let missing: Vec<&str> = [
-            (totals.answers < own.answers, "cohort_responses_total"),
-            (totals.failures < own.failures, "cohort_failures_total"),
-            (totals.slow < own.slow, "cohort_slow_responses_total"),
-        ]
-        .into_iter()
-        .filter_map(|(missing, name)| missing.then_some(name))
-        .collect();
-        if missing.is_empty() {
-            return totals;
-        }
-        if !self.live.blind.replace(true) {
-            log::warn!(
-                "rollout {}: the proxy does not keep {} (its stats matcher leaves them out), so each \
-                 worker's guard sees only its own requests and needs minRequests of its own",
-                self.rollout.name,
-                missing.join(" and ")
-            );
-        }
-        own
     }
 
     fn version_name(&self) -> &str {

@@ -23,6 +23,8 @@ on_both_rigs!(
     a_trip_outlives_the_worker_that_saw_it,
     a_changed_rollout_forgets_a_trip,
     a_stream_that_began_before_a_reload_still_counts,
+    what_one_worker_saw_holds_in_one_that_saw_nothing,
+    the_last_of_many_rollouts_is_guarded_from_its_first_request_on,
     counters_that_the_proxy_leaves_out_are_said_and_each_worker_guards_itself,
     without_shared_data_each_worker_guards_itself,
     the_guard_s_fallback_gets_the_users,
@@ -370,17 +372,51 @@ fn a_changed_rollout_forgets_a_trip<R: Rig>() {
 }
 
 fn a_stream_that_began_before_a_reload_still_counts<R: Rig>() {
-    let mut worker = Worker::<R>::with(&guarded());
-    worker.pass(250);
-    let canary = canary_user();
-    let open: Vec<Open> =
-        (0..50).map(|_| worker.begin(get("/").user(&canary).answered(500))).collect();
-    assert!(worker.configure(guarded()));
-    for open in open {
-        worker.finish(open);
+    // Of an unchanged rollout, and of one with another limit.
+    for later in [guarded(), guarded().replace("0.05", "0.06")] {
+        let mut worker = Worker::<R>::with(&guarded());
+        worker.pass(250);
+        let canary = canary_user();
+        let open: Vec<Open> =
+            (0..50).map(|_| worker.begin(get("/").user(&canary).answered(500))).collect();
+        assert!(worker.configure(later));
+        for open in open {
+            worker.finish(open);
+        }
+        worker.pass(500);
+        assert_eq!(held_out(&worker), 1);
     }
-    worker.pass(500);
-    assert_eq!(held_out(&worker), 1);
+}
+
+fn what_one_worker_saw_holds_in_one_that_saw_nothing<R: Rig>() {
+    let mut one = Worker::<R>::with(&guarded());
+    let mut other = Worker::<R>::start(&one.world);
+    assert!(other.configure(guarded()));
+    drive(&mut one, &canary_user(), 50, 500);
+    one.pass(250);
+    other.tick();
+    is(&other.send(get("/").user(&canary_user())), "stable", "FALLBACK");
+    assert_eq!(trips(&one, "failures"), 1);
+}
+
+fn the_last_of_many_rollouts_is_guarded_from_its_first_request_on<R: Rig>() {
+    let guard = r#""guard": {"minRequests": 50, "maxFailureRatio": 0.05}, "hashKey""#;
+    let config = growth::for_hosts(150).replace(r#""hashKey""#, guard);
+    let mut worker = Worker::<R>::with(&config);
+    let user = user_in("r149", 0..50_000);
+    let request = || get("/").host("h149.example").user(&user);
+    for _ in 0..50 {
+        worker.send(request().answered(500));
+    }
+    worker.pass(250);
+    assert_eq!(worker.send(request()).request("x-cohort-r149").as_deref(), Some("a"));
+    for (metric, value) in [
+        (r#"cohort_version_held_out{rollout="r149",rollout_version="b"}"#, 1),
+        (r#"cohort_version_weight{rollout="r149",rollout_version="b"}"#, 0),
+        (r#"cohort_failures_total{rollout="r149",rollout_version="b"}"#, 50),
+    ] {
+        assert_eq!(worker.world.metric(metric), value, "{metric}");
+    }
 }
 
 fn counters_that_the_proxy_leaves_out_are_said_and_each_worker_guards_itself<R: Rig>() {
@@ -528,7 +564,7 @@ fn the_log_tells_a_person_what_to_do<R: Rig>() {
     assert_eq!(
         lines,
         [
-            "rollout checkout: version canary is held out of traffic (failures): of 50 answers in 0.5 s \
+            "rollout checkout: version canary is held out of traffic (failures): of 50 answers in 0.2 s \
              50 failed; stable: 0 of 50 failed; its users get stable; it is tried again in 300 s",
             "rollout checkout: version canary is tried again with a tenth of its users",
         ]

@@ -7,6 +7,7 @@ on_both_rigs!(
     a_full_configuration_s_metrics,
     a_disabled_rollout_s_metrics,
     metrics_of_a_rollout_that_nobody_asks_for,
+    many_rollouts_tell_what_is_in_force_over_the_first_ticks,
     one_store_for_all_workers,
 );
 
@@ -62,6 +63,22 @@ fn metrics_of_a_rollout_that_nobody_asks_for<R: Rig>() {
     worker.send(get("/").user("u"));
     worker.pass(1_000);
     golden("lifecycle/metrics/unasked.txt", &worker.world.metrics());
+}
+
+fn many_rollouts_tell_what_is_in_force_over_the_first_ticks<R: Rig>() {
+    let mut worker = Worker::<R>::with(&growth::for_hosts(250));
+    let told = |worker: &Worker<R>| {
+        worker.world.metrics().lines().filter(|line| line.ends_with("\"b\"} 50000")).count()
+    };
+    let period = |worker: &Worker<R>| worker.world.state().tick_periods.values().copied().last();
+    assert_eq!((told(&worker), period(&worker)), (100, Some(250)));
+    worker.pass(250);
+    assert_eq!((told(&worker), period(&worker)), (200, Some(250)));
+    worker.pass(250);
+    assert_eq!((told(&worker), period(&worker)), (250, Some(1_000)));
+    let log = worker.world.metrics();
+    worker.pass(10_000);
+    assert_eq!(worker.world.metrics(), log);
 }
 
 fn one_store_for_all_workers<R: Rig>() {

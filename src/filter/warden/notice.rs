@@ -28,7 +28,7 @@ impl<H: Host> Desk<'_, H> {
         let tenths = (over + 49) / 100;
         match event {
             Event::Tripped(cause) => {
-                self.live.gauges.tripped(self.host, self.version, cause);
+                self.live.gauges(self.host, self.rollout).tripped(self.host, self.version, cause);
                 let bad = match cause {
                     Cause::Latency => format!(
                         "{} were slower than {} ms",
@@ -84,7 +84,7 @@ impl<H: Host> Desk<'_, H> {
             }
         };
         if after == Status::Unhealthy {
-            self.live.gauges.tripped(self.host, self.version, Cause::Health);
+            self.live.gauges(self.host, self.rollout).tripped(self.host, self.version, Cause::Health);
             log::warn!(
                 "rollout {rollout}: version {version} is held out of traffic (health): {heard}, {times} \
                  in a row; its users get {}",

@@ -1,0 +1,69 @@
+//! What the guard sees: the answers of all workers, from the proxy's own counters.
+
+use std::cell::Cell;
+
+use crate::bucket::VersionIndex;
+use crate::config::{Millis, Rollout};
+use crate::engine::Totals;
+
+use super::super::series::{CodeClass, Count};
+use super::{Host, Live};
+
+impl Live {
+    /// Begins to count, and with it the guard's window. What failed before, another worker has counted,
+    /// and watches.
+    #[cold]
+    pub fn count(&self, host: &impl Host, rollout: &Rollout, now: Millis) {
+        self.answers(host, rollout);
+        self.observe(host, rollout, now);
+    }
+
+    /// Hears what each version under guard has answered until now, by all workers together.
+    pub(super) fn observe(&self, host: &impl Host, rollout: &Rollout, now: Millis) {
+        let Some(guard) = &rollout.guard else { return };
+        let mut watches = self.watches.borrow_mut();
+        if watches.is_empty() {
+            return;
+        }
+        let stable = self.totals(host, rollout, rollout.stable);
+        for (version, watched) in watches.iter_mut().enumerate() {
+            if version != rollout.stable {
+                let totals = self.totals(host, rollout, version);
+                watched.watch.observe(guard.window, now, totals, stable);
+            }
+        }
+    }
+
+    fn totals(&self, host: &impl Host, rollout: &Rollout, version: VersionIndex) -> Totals {
+        let answers = self.answers(host, rollout);
+        let total = |what| answers.total(host, version, what);
+        let classes = CodeClass::ALL.into_iter().filter(|class| *class != CodeClass::None);
+        let totals = Totals {
+            answers: classes.map(|class| total(Count::Response(class))).sum(),
+            failures: total(Count::Failure),
+            slow: total(Count::Slow),
+        };
+        let own = self.own.get(version).map(Cell::get).unwrap_or_default();
+        // This worker alone has counted more than the proxy knows of: the proxy keeps no such counter.
+        let missing: Vec<&str> = [
+            (totals.answers < own.answers, "cohort_responses_total"),
+            (totals.failures < own.failures, "cohort_failures_total"),
+            (totals.slow < own.slow, "cohort_slow_responses_total"),
+        ]
+        .into_iter()
+        .filter_map(|(missing, name)| missing.then_some(name))
+        .collect();
+        if missing.is_empty() {
+            return totals;
+        }
+        if !self.blind.replace(true) {
+            log::warn!(
+                "rollout {}: the proxy does not keep {} (its stats matcher leaves them out), so each \
+                 worker's guard sees only its own requests and needs minRequests of its own",
+                rollout.name,
+                missing.join(" and ")
+            );
+        }
+        own
+    }
+}
