@@ -84,7 +84,11 @@ impl<H: Host> Desk<'_, H> {
             }
         };
         if after == Status::Unhealthy {
-            self.live.gauges(self.host, self.rollout).tripped(self.host, self.version, Cause::Health);
+            self.live.gauges(self.host, self.rollout).tripped(
+                self.host,
+                self.version,
+                Cause::Health,
+            );
             log::warn!(
                 "rollout {rollout}: version {version} is held out of traffic (health): {heard}, {times} \
                  in a row; its users get {}",
