@@ -1,6 +1,7 @@
 //! A configuration at work in one worker.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
 
 use smallvec::SmallVec;
 
@@ -19,8 +20,8 @@ const TELL: usize = 100;
 #[derive(Debug, Default)]
 pub struct Active {
     pub plan: Plan,
-    /// One for each rollout, by position.
-    pub live: Vec<Live>,
+    /// One for each rollout, by position. One that a new configuration leaves as it is keeps its own.
+    live: Vec<Rc<Live>>,
     /// Whether the configuration could not be read: no rollouts, and every `x-cohort-*` goes.
     pub invalid: bool,
     /// When a stream last began, in milliseconds since the Unix epoch.
@@ -45,25 +46,58 @@ pub struct Live {
     pub turn: Cell<u32>,
     /// This worker's own totals of each version.
     pub own: Vec<Cell<Totals>>,
-    pub watches: RefCell<Vec<Watched>>,
+    /// What watches each version; empty where nothing does.
+    pub watches: Vec<Watched>,
     /// Whether it has been said that the proxy leaves our counters out.
     pub blind: Cell<bool>,
-    /// Whether a newer configuration took this one's place: the gauges are that one's.
+    /// Whether a changed one took this one's place: the gauges are that one's.
     pub replaced: Cell<bool>,
 }
 
-/// What watches one version.
-#[derive(Clone, Debug, Default)]
+/// What watches one version. Latch and checkup are as this worker last knew them, which is all there
+/// is where the proxy has no shared data.
+#[derive(Debug)]
 pub struct Watched {
-    pub watch: Watch,
-    /// What this worker last knew, for a proxy without shared data.
-    pub latch: Latch,
-    pub checkup: Checkup,
+    pub watch: RefCell<Watch>,
+    pub latch: Cell<Latch>,
+    pub checkup: Cell<Checkup>,
+    /// Where the latch of a version under guard stands in the shared data. A changed rollout begins anew.
+    pub latch_key: String,
+    /// Where the checkup of a version that is polled stands. It outlives changes to the rest of the
+    /// rollout, such as a new weight.
+    pub checkup_key: String,
+}
+
+impl Watched {
+    fn new(identity: &str, rollout: &Rollout, version: VersionIndex) -> Self {
+        let key = |what: &str, fingerprint: u64| {
+            let known = rollout.versions.get(version).map_or("", |version| &version.name);
+            format!("cohort/{identity}/{what}/{}/{fingerprint:x}/{known}", rollout.name)
+        };
+        let guarded = rollout.guard.is_some() && version != rollout.stable;
+        let health = rollout.health.iter().find(|health| health.version == version);
+        Self {
+            watch: RefCell::default(),
+            latch: Cell::default(),
+            checkup: Cell::default(),
+            latch_key: guarded.then(|| key("guard", rollout.fingerprint)).unwrap_or_default(),
+            checkup_key: health.map(|it| key("health", it.fingerprint)).unwrap_or_default(),
+        }
+    }
 }
 
 impl Active {
-    pub fn new(plan: Plan) -> Self {
-        let live = plan.rollouts().iter().map(Live::new).collect();
+    /// `plan` at work for the plugin `identity`. What is unchanged since `before` goes on as it is.
+    pub fn new(plan: Plan, identity: &str, before: Option<&Self>) -> Self {
+        let live = |rollout: &Rollout| {
+            let earlier = before.and_then(|before| before.named(&rollout.name));
+            let unchanged = earlier.filter(|(it, _)| it.fingerprint == rollout.fingerprint);
+            match unchanged {
+                Some((_, live)) => Rc::clone(live),
+                None => Rc::new(Live::new(identity, rollout)),
+            }
+        };
+        let live = plan.rollouts().iter().map(live).collect();
         Self { plan, live, ..Self::default() }
     }
 
@@ -73,15 +107,30 @@ impl Active {
     }
 
     /// A rollout and what is remembered of it.
-    pub fn rollout(&self, position: usize) -> Option<(&Rollout, &Live)> {
+    pub fn rollout(&self, position: usize) -> Option<(&Rollout, &Rc<Live>)> {
         self.plan.rollouts().get(position).zip(self.live.get(position))
+    }
+
+    /// The same by the rollout's name.
+    pub fn named(&self, name: &str) -> Option<(&Rollout, &Rc<Live>)> {
+        self.rollout(self.plan.rollout_named(name)?)
+    }
+
+    /// Every rollout and what is remembered of it.
+    pub fn rollouts(&self) -> impl Iterator<Item = (&Rollout, &Rc<Live>)> {
+        self.plan.rollouts().iter().zip(&self.live)
+    }
+
+    /// Whether there is anything to watch.
+    pub fn is_watching(&self) -> bool {
+        self.live.iter().any(|live| !live.watches.is_empty())
     }
 
     /// Lets the next rollouts tell the proxy what is in force. Of a configuration with many of them the
     /// first do at once, and the others at the ticks that follow.
     pub fn tell(&self, host: &impl Host, now: Millis) {
         let told = self.told.get();
-        for (rollout, live) in self.plan.rollouts().iter().zip(&self.live).skip(told).take(TELL) {
+        for (rollout, live) in self.rollouts().skip(told).take(TELL) {
             live.gauges(host, rollout);
             live.publish(host, rollout, now);
         }
@@ -95,7 +144,7 @@ impl Active {
 }
 
 impl Live {
-    fn new(rollout: &Rollout) -> Self {
+    fn new(identity: &str, rollout: &Rollout) -> Self {
         let versions = rollout.versions.len();
         // A rollout in shadow mode routes nobody, so that nothing it sees speaks of a version.
         let works = rollout.enabled && rollout.mode == Mode::Enforce;
@@ -108,7 +157,9 @@ impl Live {
             stopped: Cell::new(None),
             turn: Cell::new(0),
             own: vec![Cell::default(); versions],
-            watches: RefCell::new(vec![Watched::default(); if watched { versions } else { 0 }]),
+            watches: (0..if watched { versions } else { 0 })
+                .map(|version| Watched::new(identity, rollout, version))
+                .collect(),
             blind: Cell::new(false),
             replaced: Cell::new(false),
         }

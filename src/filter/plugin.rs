@@ -107,7 +107,7 @@ impl Plugin {
         }
         self.beat(host, now);
         let all_told = self.active.all_told();
-        let polls = warden::tick(host, &self.identity, &self.active, now);
+        let polls = warden::tick(host, &self.active, now);
         let mut under_way = self.polls.borrow_mut();
         under_way.extend(polls);
         // A proxy that never answers must not fill the memory.
@@ -122,7 +122,7 @@ impl Plugin {
     pub fn on_call_response(&self, host: &impl Host, token: u32, status: Option<u16>) {
         let Some(poll) = self.take_poll(token) else { return };
         let now = host.now() / 1_000_000;
-        warden::answered(host, &self.identity, &self.active, poll, status, now);
+        warden::answered(host, &self.active, poll, status, now);
     }
 
     /// Stops the ticks: a proxy forgets the configuration, but would go on waking up for it as long as the
@@ -144,15 +144,16 @@ impl Plugin {
 
     fn activate(&mut self, host: &impl Host, config: Config) {
         let now = host.now() / 1_000_000;
-        let active = Rc::new(Active::new(Plan::new(config)));
-        if let Some(before) = self.newest() {
-            warden::take_over(host, &self.identity, &active, &before, now);
+        let before = self.newest();
+        let active = Rc::new(Active::new(Plan::new(config), &self.identity, before.as_deref()));
+        if let Some(before) = before {
+            warden::take_over(host, &active, &before, now);
         }
         NEWEST.with_borrow_mut(|newest| {
             newest.retain(|(identity, _)| *identity != self.identity);
             newest.push((self.identity.clone(), Rc::clone(&active)));
         });
-        warden::start(host, &self.identity, &active, now);
+        warden::start(host, &active, now);
         self.active = active;
         self.beat(host, now);
         self.keep_ticking(host);
@@ -160,8 +161,7 @@ impl Plugin {
     }
 
     fn keep_ticking(&self, host: &impl Host) {
-        let busy = !self.active.all_told()
-            || self.active.live.iter().any(|live| !live.watches.borrow().is_empty());
+        let busy = !self.active.all_told() || self.active.is_watching();
         host.set_tick_period(if busy { BUSY_TICK } else { IDLE_TICK });
     }
 

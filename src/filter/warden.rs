@@ -6,6 +6,8 @@
 mod notice;
 mod totals;
 
+use std::rc::Rc;
+
 use crate::bucket::VersionIndex;
 use crate::config::{Guard, Health, Millis, Rollout};
 use crate::engine::{Checkup, Hold, Latch};
@@ -27,31 +29,24 @@ pub struct Poll {
     health: usize,
 }
 
-/// Brings what an earlier configuration saw of unchanged rollouts into `active`, and ends what was
-/// remembered of the others, so that one which comes back some day begins anew.
-pub fn take_over(host: &impl Host, identity: &str, active: &Active, before: &Active, now: Millis) {
+/// Ends what was remembered of the rollouts that are not in `active` as they were `before`, so that one
+/// which comes back some day begins anew.
+pub fn take_over(host: &impl Host, active: &Active, before: &Active, now: Millis) {
     before.replaced.set(Some(now));
-    for (rollout, earlier) in before.plan.rollouts().iter().zip(&before.live) {
-        earlier.replaced.set(true);
-        let later =
-            active.plan.rollout_named(&rollout.name).and_then(|position| active.rollout(position));
-        let unchanged = later.filter(|(later, _)| later.fingerprint == rollout.fingerprint);
-        if let Some((_, live)) = unchanged {
-            live.watches.borrow_mut().clone_from(&earlier.watches.borrow());
-            for (own, earlier) in live.own.iter().zip(&earlier.own) {
-                own.set(earlier.get());
-            }
-            live.blind.set(earlier.blind.get());
+    for (rollout, earlier) in before.rollouts() {
+        let later = active.named(&rollout.name);
+        if later.is_some_and(|(_, live)| Rc::ptr_eq(live, earlier)) {
+            continue;
         }
+        earlier.replaced.set(true);
         if let Some((later, live)) = later.filter(|_| earlier.counts()) {
             // What began before may fail under the new configuration.
             live.count(host, later, now);
         }
-        if unchanged.is_some() {
-            continue;
+        for desk in earlier.desks(host, rollout, now).filter(Desk::is_guarded) {
+            desk.end();
         }
         for (version, known) in rollout.versions.iter().enumerate() {
-            Desk { host, identity, rollout, live: earlier, version, now }.end();
             let stays = later.is_some_and(|(l, _)| l.versions.iter().any(|v| v.name == known.name));
             if !stays {
                 earlier.gauges(host, rollout).set(host, version, 0, false);
@@ -61,20 +56,17 @@ pub fn take_over(host: &impl Host, identity: &str, active: &Active, before: &Act
 }
 
 /// Reads the records as they stand, so that the first request already meets what was tripped before.
-/// Without shared data what [`take_over`] brought along stands.
-pub fn start(host: &impl Host, identity: &str, active: &Active, now: Millis) {
-    for (rollout, live) in active.plan.rollouts().iter().zip(&active.live) {
-        // Not inside the loop's head, where it would stay borrowed for the whole loop.
-        let watched = live.watches.borrow().len();
-        for version in 0..watched {
-            let desk = Desk { host, identity, rollout, live, version, now };
-            if rollout.guard.is_some() && version != rollout.stable {
+/// Without shared data what was remembered of unchanged rollouts stands.
+pub fn start(host: &impl Host, active: &Active, now: Millis) {
+    for (rollout, live) in active.rollouts() {
+        for desk in live.desks(host, rollout, now) {
+            if desk.is_guarded() {
                 desk.begin();
             }
-            if let Some(health) = rollout.health.iter().find(|health| health.version == version) {
-                let checkup = desk.read(Checkup::from_bytes, &desk.checkup_key(health));
+            if rollout.health.iter().any(|health| health.version == desk.version) {
+                let checkup = desk.read(Checkup::from_bytes, &desk.watched.checkup_key);
                 if checkup.shared {
-                    desk.keep(|watched| watched.checkup = checkup.value.unwrap_or_default());
+                    desk.watched.checkup.set(checkup.value.unwrap_or_default());
                 }
             }
         }
@@ -84,24 +76,23 @@ pub fn start(host: &impl Host, identity: &str, active: &Active, now: Millis) {
 }
 
 /// Looks at every version that is watched; the health checks it sent off come back by their tokens.
-pub fn tick(host: &impl Host, identity: &str, active: &Active, now: Millis) -> Vec<(u32, Poll)> {
+pub fn tick(host: &impl Host, active: &Active, now: Millis) -> Vec<(u32, Poll)> {
     let mut polls = Vec::new();
     active.tell(host, now);
-    for (position, (rollout, live)) in active.plan.rollouts().iter().zip(&active.live).enumerate() {
-        if live.watches.borrow().is_empty() && rollout.ramp.is_none() {
+    for (position, (rollout, live)) in active.rollouts().enumerate() {
+        if live.watches.is_empty() && rollout.ramp.is_none() {
             continue;
         }
         if let Some(guard) = &rollout.guard {
             if live.counts() {
                 live.observe(host, rollout, now);
             }
-            for version in (0..rollout.versions.len()).filter(|version| *version != rollout.stable)
-            {
-                Desk { host, identity, rollout, live, version, now }.guard(guard);
+            for desk in live.desks(host, rollout, now).filter(Desk::is_guarded) {
+                desk.guard(guard);
             }
         }
         for (index, health) in rollout.health.iter().enumerate() {
-            let desk = Desk { host, identity, rollout, live, version: health.version, now };
+            let Some(desk) = live.desk(host, rollout, health.version, now) else { continue };
             if desk.takes_poll(health) {
                 let call = Call {
                     cluster: &health.cluster,
@@ -121,18 +112,11 @@ pub fn tick(host: &impl Host, identity: &str, active: &Active, now: Millis) -> V
 }
 
 /// Takes the answer to a health check: its HTTP status, or `None` where none came in time.
-pub fn answered(
-    host: &impl Host,
-    identity: &str,
-    active: &Active,
-    poll: Poll,
-    status: Option<u16>,
-    now: Millis,
-) {
+pub fn answered(host: &impl Host, active: &Active, poll: Poll, status: Option<u16>, now: Millis) {
     let Some((rollout, live)) = active.rollout(poll.rollout) else { return };
     let Some(health) = rollout.health.get(poll.health) else { return };
-    let heard = status.map_or(Heard::Nothing, Heard::Status);
-    Desk { host, identity, rollout, live, version: health.version, now }.answered(health, heard);
+    let Some(desk) = live.desk(host, rollout, health.version, now) else { return };
+    desk.answered(health, status.map_or(Heard::Nothing, Heard::Status));
     live.settle(host, rollout, now);
 }
 
@@ -154,88 +138,92 @@ impl<T> Record<T> {
 /// One version under watch, at one moment.
 struct Desk<'a, H> {
     host: &'a H,
-    identity: &'a str,
     rollout: &'a Rollout,
     live: &'a Live,
+    watched: &'a Watched,
     version: VersionIndex,
     now: Millis,
 }
 
 impl<H: Host> Desk<'_, H> {
+    /// Whether a guard watches the version.
+    fn is_guarded(&self) -> bool {
+        self.rollout.guard.is_some() && self.version != self.rollout.stable
+    }
+
     /// Reads the latch as it stands, where one that was ended begins anew.
     fn begin(&self) {
-        let key = self.latch_key();
-        let record = self.read(Latch::from_bytes, &key);
+        let key = &self.watched.latch_key;
+        let record = self.read(Latch::from_bytes, key);
         if record.is_ended() {
             // Should somebody else have been first, the next tick reads what they wrote.
-            self.host.set_shared(&key, &Latch::default().to_bytes(), record.ticket);
+            self.host.set_shared(key, &Latch::default().to_bytes(), record.ticket);
         }
         if record.shared {
-            self.keep(|watched| watched.latch = record.value.unwrap_or_default());
+            self.watched.latch.set(record.value.unwrap_or_default());
         }
     }
 
     /// Ends the latch of a rollout that is no longer in force as it was.
     fn end(&self) {
-        let key = self.latch_key();
-        let record = self.read(Latch::from_bytes, &key);
+        let key = &self.watched.latch_key;
+        let record = self.read(Latch::from_bytes, key);
         if record.value.is_some() {
-            self.host.set_shared(&key, &[], record.ticket);
+            self.host.set_shared(key, &[], record.ticket);
         }
     }
 
     fn guard(&self, guard: &Guard) {
-        let key = self.latch_key();
-        let record = self.read(Latch::from_bytes, &key);
+        let key = &self.watched.latch_key;
+        let record = self.read(Latch::from_bytes, key);
         // A proxy without shared data leaves each worker to itself, and so does a record that other
         // workers have ended already, whose newer configuration is about to come here too.
         let alone = !record.shared || record.is_ended();
-        let own = self.watched(|watched| watched.latch);
+        let own = self.watched.latch.get();
         let latch = if alone { own } else { record.value.unwrap_or_default() };
-        let figures = self.watched(|watched| watched.watch.figures(latch.counts_from()));
+        let figures = self.watched.watch.borrow().figures(latch.counts_from());
         let Some((next, event)) = latch.step(guard, self.now, &figures) else {
-            self.keep(|watched| watched.latch = latch);
+            self.watched.latch.set(latch);
             return;
         };
-        let won = alone || self.host.set_shared(&key, &next.to_bytes(), record.ticket);
+        let won = alone || self.host.set_shared(key, &next.to_bytes(), record.ticket);
         if won {
-            self.keep(|watched| watched.latch = next);
+            self.watched.latch.set(next);
             self.announce(guard, event, &figures);
         } else {
             // Another worker was first: what it wrote holds.
-            let theirs = self.read(Latch::from_bytes, &key).value.unwrap_or(latch);
-            self.keep(|watched| watched.latch = theirs);
+            self.watched.latch.set(self.read(Latch::from_bytes, key).value.unwrap_or(latch));
         }
     }
 
     /// Whether this worker is the one to send the poll that is due.
     fn takes_poll(&self, health: &Health) -> bool {
-        let key = self.checkup_key(health);
-        let record = self.read(Checkup::from_bytes, &key);
+        let key = &self.watched.checkup_key;
+        let record = self.read(Checkup::from_bytes, key);
         let checkup = match record.value {
             Some(checkup) => checkup,
             None if record.shared => Checkup::default(),
-            None => self.watched(|watched| watched.checkup),
+            None => self.watched.checkup.get(),
         };
-        self.keep(|watched| watched.checkup = checkup);
+        self.watched.checkup.set(checkup);
         let Some(next) = checkup.poll(health, self.now) else { return false };
-        let won = !record.shared || self.host.set_shared(&key, &next.to_bytes(), record.ticket);
+        let won = !record.shared || self.host.set_shared(key, &next.to_bytes(), record.ticket);
         if won {
-            self.keep(|watched| watched.checkup = next);
+            self.watched.checkup.set(next);
         }
         won
     }
 
     fn answered(&self, health: &Health, heard: Heard) {
-        let key = self.checkup_key(health);
+        let key = &self.watched.checkup_key;
         for _ in 0..TRIES {
-            let record = self.read(Checkup::from_bytes, &key);
-            let checkup = record.value.unwrap_or_else(|| self.watched(|watched| watched.checkup));
+            let record = self.read(Checkup::from_bytes, key);
+            let checkup = record.value.unwrap_or_else(|| self.watched.checkup.get());
             let (next, changed) = checkup.answered(health, heard.is_good());
-            if record.shared && !self.host.set_shared(&key, &next.to_bytes(), record.ticket) {
+            if record.shared && !self.host.set_shared(key, &next.to_bytes(), record.ticket) {
                 continue;
             }
-            self.keep(|watched| watched.checkup = next);
+            self.watched.checkup.set(next);
             if changed {
                 self.announce_health(health, checkup, next.status, heard);
             }
@@ -247,23 +235,6 @@ impl<H: Host> Desk<'_, H> {
         self.rollout.versions.get(self.version).map_or("", |version| &version.name)
     }
 
-    /// A changed rollout begins anew; an unchanged one remembers.
-    fn latch_key(&self) -> String {
-        let Rollout { name, fingerprint, .. } = self.rollout;
-        format!("cohort/{}/guard/{name}/{fingerprint:x}/{}", self.identity, self.version_name())
-    }
-
-    /// A health check outlives changes to the rest of its rollout, such as a new weight.
-    fn checkup_key(&self, health: &Health) -> String {
-        let Rollout { name, .. } = self.rollout;
-        format!(
-            "cohort/{}/health/{name}/{:x}/{}",
-            self.identity,
-            health.fingerprint,
-            self.version_name()
-        )
-    }
-
     fn read<T>(&self, from_bytes: impl Fn(&[u8]) -> Option<T>, key: &str) -> Record<T> {
         match self.host.shared(key) {
             Shared::Missing => Record { value: None, ticket: None, shared: true },
@@ -273,29 +244,40 @@ impl<H: Host> Desk<'_, H> {
             Shared::Unavailable => Record { value: None, ticket: None, shared: false },
         }
     }
-
-    fn keep(&self, change: impl FnOnce(&mut Watched)) {
-        if let Some(watched) = self.live.watches.borrow_mut().get_mut(self.version) {
-            change(watched);
-        }
-    }
-
-    fn watched<T: Default>(&self, of: impl FnOnce(&Watched) -> T) -> T {
-        self.live.watches.borrow().get(self.version).map(of).unwrap_or_default()
-    }
 }
 
 impl Live {
+    fn desk<'a, H>(
+        &'a self,
+        host: &'a H,
+        rollout: &'a Rollout,
+        version: VersionIndex,
+        now: Millis,
+    ) -> Option<Desk<'a, H>> {
+        let watched = self.watches.get(version)?;
+        Some(Desk { host, rollout, live: self, watched, version, now })
+    }
+
+    /// One for each version that is watched.
+    fn desks<'a, H>(
+        &'a self,
+        host: &'a H,
+        rollout: &'a Rollout,
+        now: Millis,
+    ) -> impl Iterator<Item = Desk<'a, H>> {
+        (0..self.watches.len()).filter_map(move |version| self.desk(host, rollout, version, now))
+    }
+
     /// Puts what the records say in force in this worker.
     fn settle(&self, host: &impl Host, rollout: &Rollout, now: Millis) {
         let mut stopped = None;
-        for (watched, hold) in self.watches.borrow().iter().zip(self.holds.borrow_mut().iter_mut())
-        {
-            *hold = match watched.checkup.hold() {
+        for (watched, hold) in self.watches.iter().zip(self.holds.borrow_mut().iter_mut()) {
+            let latch = watched.latch.get();
+            *hold = match watched.checkup.get().hold() {
                 Hold::Out => Hold::Out,
-                Hold::In | Hold::Probing => watched.latch.hold(),
+                Hold::In | Hold::Probing => latch.hold(),
             };
-            stopped = [stopped, watched.latch.first_trip].into_iter().flatten().min();
+            stopped = [stopped, latch.first_trip].into_iter().flatten().min();
         }
         self.stopped.set(stopped);
         self.publish(host, rollout, now);

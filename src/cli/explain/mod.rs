@@ -32,7 +32,7 @@ pub fn run(args: &Explain, out: &mut dyn Write, err: &mut dyn Write) -> io::Resu
         now: args.at.unwrap_or_else(super::now),
         changes: RefCell::default(),
     };
-    let active = Rc::new(Active::new(Plan::new(config)));
+    let active = Rc::new(Active::new(Plan::new(config), "", None));
     let mut stream = Stream::new(Rc::clone(&active));
     stream.on_request_headers(&proxy);
     stream.on_response_headers(&proxy, true);

@@ -20,16 +20,14 @@ impl Live {
 
     /// Hears what each version under guard has answered until now, by all workers together.
     pub(super) fn observe(&self, host: &impl Host, rollout: &Rollout, now: Millis) {
-        let Some(guard) = &rollout.guard else { return };
-        let mut watches = self.watches.borrow_mut();
-        if watches.is_empty() {
+        let Some(guard) = rollout.guard.as_ref().filter(|_| !self.watches.is_empty()) else {
             return;
-        }
+        };
         let stable = self.totals(host, rollout, rollout.stable);
-        for (version, watched) in watches.iter_mut().enumerate() {
+        for (version, watched) in self.watches.iter().enumerate() {
             if version != rollout.stable {
                 let totals = self.totals(host, rollout, version);
-                watched.watch.observe(guard.window, now, totals, stable);
+                watched.watch.borrow_mut().observe(guard.window, now, totals, stable);
             }
         }
     }
