@@ -10,7 +10,7 @@
 //!
 //! | floor | module | its one job |
 //! |---|---|---|
-//! | 0 | [`hash`], [`http`] | bytes to a number, the same for ever; the HTTP text we touch, as bytes |
+//! | 0 | [`hash`], [`http`], [`index`] | bytes to a number, the same for ever; the HTTP text we touch, as bytes; names, found fast |
 //! | 1 | [`bucket`] | a number and weights to a version |
 //! | 2 | [`config`] | bytes to a configuration that cannot be wrong, or every problem with its path |
 //! | 3 | [`engine`] | a configuration and a request to a decision; guard, health and ramp over a clock they are handed |
@@ -40,6 +40,7 @@ pub mod engine;
 pub mod filter;
 pub mod hash;
 pub mod http;
+pub mod index;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cli;

@@ -123,7 +123,7 @@ impl Config {
     ///
     /// # Errors
     /// Every problem, in the order of the document; at least one.
-    pub fn from_value(value: &Value) -> Result<Self, Vec<Problem>> {
+    pub fn from_value(value: &Value<'_>) -> Result<Self, Vec<Problem>> {
         let mut problems = Problems::new(value);
         let top = read::read(&Kind::Object(&CONFIG), value, &mut problems);
         let config = Self::check(&top, &mut problems);

@@ -1,7 +1,5 @@
 //! What the reader made of a document, and the problems it met.
 
-use std::rc::Rc;
-
 use super::problem::{Path, PathSegment, Problem};
 use super::value::Value;
 
@@ -11,16 +9,20 @@ pub(super) struct Node<'a> {
     /// The key that leads here; empty in a list and at the top.
     pub(super) key: &'a str,
     /// What stands here; null where nothing does.
-    pub(super) value: &'a Value,
+    pub(super) value: &'a Value<'a>,
     pub(super) spot: Spot,
     /// Whether this is an object with unknown keys.
     pub(super) odd: bool,
 }
 
-/// How many entries stand before each one on the way from the top: sorts as the document does.
-///
-/// Shared, because most nodes are of keys that are not there and stand where their object does.
-pub(super) type Spot = Rc<[usize]>;
+/// A place in the document, among those that [`Problems`] knows.
+#[derive(Clone, Copy)]
+pub(super) struct Spot(usize);
+
+impl Spot {
+    /// The whole document.
+    pub(super) const TOP: Self = Self(0);
+}
 
 /// What a value was read as.
 pub(super) enum Read<'a> {
@@ -103,39 +105,54 @@ pub(super) fn stated<'n, 'a, T>(
     }
 }
 
-/// The problems of one document.
+/// The problems of one document, and the places where they may be.
 pub(super) struct Problems<'a> {
-    document: &'a Value,
+    document: &'a Value<'a>,
+    /// Of each place the one above it, and how many entries stand there before it.
+    spots: Vec<(Spot, usize)>,
+    /// With the way to each, by which they are sorted as the document is.
     list: Vec<(Vec<usize>, Problem)>,
 }
 
 impl<'a> Problems<'a> {
-    pub(super) fn new(document: &'a Value) -> Self {
-        Self { document, list: Vec::new() }
+    pub(super) fn new(document: &'a Value<'a>) -> Self {
+        Self { document, spots: vec![(Spot::TOP, 0)], list: Vec::new() }
+    }
+
+    /// The place of the entry at `position` of what stands at `above`.
+    pub(super) fn below(&mut self, above: Spot, position: usize) -> Spot {
+        self.spots.push((above, position));
+        Spot(self.spots.len() - 1)
+    }
+
+    /// How many entries stand before each one on the way from the top to `spot`.
+    fn way(&self, mut spot: Spot) -> Vec<usize> {
+        let mut way = Vec::new();
+        while let Some((above, position)) = self.spots.get(spot.0).filter(|_| spot.0 > 0) {
+            way.push(*position);
+            spot = *above;
+        }
+        way.reverse();
+        way
     }
 
     /// Notes that `found` stands at `node`, where only `allowed` may.
     pub(super) fn add(&mut self, node: &Node<'_>, found: &str, allowed: &str) {
-        self.add_at(&node.spot, found, allowed, None);
+        self.add_at(node.spot, found, allowed, None);
     }
 
     /// The same by the place alone, with what was probably meant.
-    pub(super) fn add_at(
-        &mut self,
-        spot: &[usize],
-        found: &str,
-        allowed: &str,
-        hint: Option<String>,
-    ) {
+    pub(super) fn add_at(&mut self, spot: Spot, found: &str, allowed: &str, hint: Option<String>) {
+        let way = self.way(spot);
         let problem = Problem {
-            path: path(self.document, spot),
+            path: path(self.document, &way),
             found: found.to_owned(),
             allowed: allowed.to_owned(),
             hint,
         };
         // Kept sorted, because sorting would bring many times more code into the module.
-        let position = self.list.partition_point(|(other, _)| other.as_slice() <= spot);
-        self.list.insert(position, (spot.to_vec(), problem));
+        let position = self.list.partition_point(|(other, _)| *other <= way);
+        self.list.insert(position, (way, problem));
     }
 
     /// All of them, in document order; those of an object before those of its entries.
@@ -144,15 +161,15 @@ impl<'a> Problems<'a> {
     }
 }
 
-/// The way from the top of `document` to `spot`.
-fn path(document: &Value, spot: &[usize]) -> Path {
+/// The names and numbers on a way from the top of `document`.
+fn path(document: &Value<'_>, way: &[usize]) -> Path {
     let mut path = Path::default();
     let mut value = document;
-    for &position in spot {
+    for &position in way {
         value = match value {
             Value::Object(entries) => {
                 let Some((key, value)) = entries.get(position) else { break };
-                path.segments.push(PathSegment::Key(key.clone()));
+                path.segments.push(PathSegment::Key(key.clone().into_owned()));
                 value
             }
             Value::List(values) => {

@@ -3,13 +3,15 @@
 //!
 //! Source: google/protobuf/struct.proto; the wire format is that of protobuf.dev/programming-guides/encoding.
 
+use std::borrow::Cow;
+
 use super::value::Value;
 
 /// The deepest nesting that is read, as for JSON.
 const DEPTH: usize = 128;
 
 /// Reads the bytes of a `Struct`; `None` if they are not one.
-pub(super) fn read_struct(bytes: &[u8]) -> Option<Value> {
+pub(super) fn read_struct(bytes: &[u8]) -> Option<Value<'_>> {
     object(bytes, DEPTH)
 }
 
@@ -21,7 +23,7 @@ enum Field<'a> {
 }
 
 /// `Struct { map<string, Value> fields = 1; }`
-fn object(mut bytes: &[u8], depth: usize) -> Option<Value> {
+fn object(mut bytes: &[u8], depth: usize) -> Option<Value<'_>> {
     let mut entries = Vec::new();
     while !bytes.is_empty() {
         let (1, Field::Bytes(entry)) = field(&mut bytes)? else { return None };
@@ -31,8 +33,8 @@ fn object(mut bytes: &[u8], depth: usize) -> Option<Value> {
 }
 
 /// `{ string key = 1; Value value = 2; }`
-fn map_entry(mut bytes: &[u8], depth: usize) -> Option<(String, Value)> {
-    let (mut key, mut content) = (String::new(), Value::Null);
+fn map_entry(mut bytes: &[u8], depth: usize) -> Option<(Cow<'_, str>, Value<'_>)> {
+    let (mut key, mut content) = (Cow::Borrowed(""), Value::Null);
     while !bytes.is_empty() {
         match field(&mut bytes)? {
             (1, Field::Bytes(text)) => key = string(text)?,
@@ -44,7 +46,7 @@ fn map_entry(mut bytes: &[u8], depth: usize) -> Option<(String, Value)> {
 }
 
 /// `Value { oneof { null = 1; number = 2; string = 3; bool = 4; Struct = 5; ListValue = 6; } }`
-fn value(mut bytes: &[u8], depth: usize) -> Option<Value> {
+fn value(mut bytes: &[u8], depth: usize) -> Option<Value<'_>> {
     let mut content = Value::Null;
     while !bytes.is_empty() {
         content = match field(&mut bytes)? {
@@ -61,7 +63,7 @@ fn value(mut bytes: &[u8], depth: usize) -> Option<Value> {
 }
 
 /// `ListValue { repeated Value values = 1; }`
-fn list(mut bytes: &[u8], depth: usize) -> Option<Value> {
+fn list(mut bytes: &[u8], depth: usize) -> Option<Value<'_>> {
     let mut values = Vec::new();
     while !bytes.is_empty() {
         let (1, Field::Bytes(message)) = field(&mut bytes)? else { return None };
@@ -104,8 +106,8 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-fn string(bytes: &[u8]) -> Option<String> {
-    String::from_utf8(bytes.to_vec()).ok()
+fn string(bytes: &[u8]) -> Option<Cow<'_, str>> {
+    std::str::from_utf8(bytes).ok().map(Cow::Borrowed)
 }
 
 #[cfg(test)]
@@ -126,7 +128,7 @@ mod tests {
     }
 
     /// Writes what `read_struct` reads.
-    fn message(value: &Value) -> Vec<u8> {
+    fn message(value: &Value<'_>) -> Vec<u8> {
         match value {
             Value::Null => vec![1 << 3, 0],
             Value::Number(number) => [vec![2 << 3 | 1], number.to_le_bytes().to_vec()].concat(),
@@ -143,9 +145,9 @@ mod tests {
         }
     }
 
-    fn fields(value: &Value) -> Vec<u8> {
+    fn fields(value: &Value<'_>) -> Vec<u8> {
         let Value::Object(entries) = value else { panic!("{value:?} is no object") };
-        let entry = |(key, value): &(String, Value)| {
+        let entry = |(key, value): &(Cow<'_, str>, Value<'_>)| {
             bytes_field(
                 1,
                 &[bytes_field(1, key.as_bytes()), bytes_field(2, &message(value))].concat(),
@@ -154,7 +156,7 @@ mod tests {
         entries.iter().flat_map(entry).collect()
     }
 
-    fn full() -> Value {
+    fn full() -> Value<'static> {
         Value::from_json(include_bytes!("../../tests/cases/full.json"))
             .expect("the full example is JSON")
     }
@@ -179,7 +181,7 @@ mod tests {
         for _ in 0..1000 {
             value = Value::List(vec![value]);
         }
-        assert_eq!(read_struct(&fields(&Value::Object(vec![("a".to_owned(), value)]))), None);
+        assert_eq!(read_struct(&fields(&Value::Object(vec![("a".into(), value)]))), None);
     }
 
     #[test]

@@ -3,6 +3,10 @@
 //! It notes what is wrong and goes on, so that one mistake does not hide the next. What is made of the
 //! nodes is only used where nothing was wrong anywhere.
 
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+
 use super::node::{Node, Problems, Read, Spot};
 use super::scalar::{duration_text, parse_duration};
 use super::shape::{Field, Kind, Need, Number, Object, Scalar, Span, Text};
@@ -10,29 +14,33 @@ use super::suggest::closest;
 use super::value::{shortened, Value};
 
 /// Reads the document of `problems` as a `kind`.
-pub(super) fn read<'a>(kind: &Kind, document: &'a Value, problems: &mut Problems<'a>) -> Node<'a> {
-    read_at(kind, "", document, Spot::from([]), problems)
+pub(super) fn read<'a>(
+    kind: &Kind,
+    document: &'a Value<'a>,
+    problems: &mut Problems<'a>,
+) -> Node<'a> {
+    read_at(kind, "", document, Spot::TOP, problems)
 }
 
 fn read_at<'a>(
     kind: &Kind,
     key: &'a str,
-    value: &'a Value,
+    value: &'a Value<'a>,
     spot: Spot,
     problems: &mut Problems<'a>,
 ) -> Node<'a> {
     let mut node = Node { read: Read::Bad, key, value, spot, odd: false };
     match (kind, value) {
         (Kind::List(entry, least), Value::List(values)) if values.len() >= *least => {
-            node.read = Read::Nodes(list(entry, values, &node.spot, problems));
+            node.read = Read::Nodes(list(entry, values, spot, problems));
         }
         (Kind::Map(name, entry, least), Value::Object(entries)) if entries.len() >= *least => {
-            node.read = Read::Nodes(map(name, entry, entries, &node.spot, problems));
+            node.read = Read::Nodes(map(name, entry, entries, spot, problems));
         }
         (Kind::Object(object), Value::Object(entries)) => {
-            let unknown = unknown_keys(object, entries, &node.spot, problems);
-            node.odd = unknown.any;
-            node.read = Read::Nodes(fields(object, entries, &unknown, &node.spot, problems));
+            let known = Known::of(object, entries, spot, problems);
+            node.odd = known.odd;
+            node.read = Read::Nodes(fields(object, entries, &known, spot, problems));
         }
         (Kind::List(_, 2..), Value::List(values)) if values.len() == 1 => {
             problems.add(&node, "a list of one", &allowed(kind));
@@ -50,13 +58,14 @@ fn read_at<'a>(
 
 fn list<'a>(
     entry: &Kind,
-    values: &'a [Value],
-    above: &[usize],
+    values: &'a [Value<'a>],
+    above: Spot,
     problems: &mut Problems<'a>,
 ) -> Vec<Node<'a>> {
     let mut nodes = Vec::with_capacity(values.len());
     for (position, value) in values.iter().enumerate() {
-        nodes.push(read_at(entry, "", value, below(above, position), problems));
+        let spot = problems.below(above, position);
+        nodes.push(read_at(entry, "", value, spot, problems));
     }
     nodes
 }
@@ -64,20 +73,20 @@ fn list<'a>(
 fn map<'a>(
     name: &Text,
     entry: &Kind,
-    entries: &'a [(String, Value)],
-    above: &[usize],
+    entries: &'a [(Cow<'a, str>, Value<'a>)],
+    above: Spot,
     problems: &mut Problems<'a>,
 ) -> Vec<Node<'a>> {
     let same = if name.any_case { str::eq_ignore_ascii_case } else { str::eq };
     let mut nodes: Vec<Node<'a>> = Vec::with_capacity(entries.len());
     for (position, (key, value)) in entries.iter().enumerate() {
-        let spot = below(above, position);
+        let spot = problems.below(above, position);
         if !(name.good)(key) {
             let meant = name.meant.and_then(|meant| meant(key));
             let found = format!("the key {}", shortened(key));
-            problems.add_at(&spot, &found, name.allowed, meant);
+            problems.add_at(spot, &found, name.allowed, meant);
         } else if nodes.iter().any(|node| same(node.key, key)) {
-            duplicate(&spot, problems);
+            duplicate(spot, problems);
         } else {
             nodes.push(read_at(entry, key, value, spot, problems));
         }
@@ -85,53 +94,64 @@ fn map<'a>(
     nodes
 }
 
-/// What stands in an object beside its known keys.
-struct Unknown {
-    any: bool,
-    /// Keys that an unknown key was probably meant to be: they are not missing, they are misspelled.
+/// Which keys of an object are whose.
+struct Known {
+    /// The entry of each field.
+    places: SmallVec<[Option<usize>; 24]>,
+    /// Whether there are others.
+    odd: bool,
+    /// What others were probably meant to be: those are not missing, they are misspelled.
     meant: Vec<&'static str>,
 }
 
-fn unknown_keys(
-    object: &Object,
-    entries: &[(String, Value)],
-    above: &[usize],
-    problems: &mut Problems<'_>,
-) -> Unknown {
-    let known: Vec<&'static str> = object.fields.iter().map(|field| field.key).collect();
-    let mut unknown = Unknown { any: false, meant: Vec::new() };
-    for (position, (key, _)) in entries.iter().enumerate() {
-        if entries.iter().take(position).any(|(other, _)| other == key) {
-            duplicate(&below(above, position), problems);
-        } else if !known.contains(&key.as_str()) {
-            let meant = closest(key, &known);
-            unknown.any = true;
-            unknown.meant.extend(meant);
-            let hint = meant.map(str::to_owned);
-            let spot = below(above, position);
-            problems.add_at(&spot, "an unknown key", &known.join(", "), hint);
+impl Known {
+    fn of(
+        object: &Object,
+        entries: &[(Cow<'_, str>, Value<'_>)],
+        above: Spot,
+        problems: &mut Problems<'_>,
+    ) -> Self {
+        let places = SmallVec::from_elem(None, object.fields.len());
+        let mut known = Self { places, odd: false, meant: Vec::new() };
+        for (position, (key, _)) in entries.iter().enumerate() {
+            let field = object.fields.iter().position(|field| field.key == key);
+            match field.and_then(|field| known.places.get_mut(field)) {
+                Some(place @ None) => *place = Some(position),
+                None if entries.iter().take(position).all(|(other, _)| other != key) => {
+                    known.odd = true;
+                    let keys: Vec<&'static str> =
+                        object.fields.iter().map(|field| field.key).collect();
+                    let meant = closest(key, &keys);
+                    known.meant.extend(meant);
+                    let spot = problems.below(above, position);
+                    let hint = meant.map(str::to_owned);
+                    problems.add_at(spot, "an unknown key", &keys.join(", "), hint);
+                }
+                _ => duplicate(problems.below(above, position), problems),
+            }
         }
+        known
     }
-    unknown
 }
 
 fn fields<'a>(
     object: &Object,
-    entries: &'a [(String, Value)],
-    unknown: &Unknown,
-    above: &Spot,
+    entries: &'a [(Cow<'a, str>, Value<'a>)],
+    known: &Known,
+    above: Spot,
     problems: &mut Problems<'a>,
 ) -> Vec<Node<'a>> {
     let mut nodes = Vec::with_capacity(object.fields.len());
-    for Field { key, need, kind, .. } in object.fields {
-        let entry = entries.iter().position(|(other, _)| other == key);
-        nodes.push(match entry.and_then(|position| Some((position, entries.get(position)?))) {
+    for (Field { key, need, kind, .. }, place) in object.fields.iter().zip(&known.places) {
+        let entry = place.and_then(|position| Some((position, entries.get(position)?)));
+        nodes.push(match entry {
             Some((position, (_, value))) => {
-                read_at(kind, key, value, below(above, position), problems)
+                let spot = problems.below(above, position);
+                read_at(kind, key, value, spot, problems)
             }
             None => {
                 let read = match need {
-                    _ if unknown.meant.contains(key) => Read::Bad,
+                    _ if known.meant.contains(key) => Read::Bad,
                     Need::Default(scalar) => read_scalar(kind, *scalar).unwrap_or(Read::Bad),
                     Need::Optional => Read::Absent,
                     Need::Required => {
@@ -140,19 +160,15 @@ fn fields<'a>(
                         Read::Bad
                     }
                 };
-                Node { read, key, value: &Value::Null, spot: Spot::clone(above), odd: false }
+                Node { read, key, value: &Value::Null, spot: above, odd: false }
             }
         });
     }
     nodes
 }
 
-fn duplicate(spot: &[usize], problems: &mut Problems<'_>) {
+fn duplicate(spot: Spot, problems: &mut Problems<'_>) {
     problems.add_at(spot, "a duplicate key", "each key once", None);
-}
-
-fn below(above: &[usize], position: usize) -> Spot {
-    above.iter().copied().chain([position]).collect()
 }
 
 /// What `scalar` is as a `kind`; `None` if it is none.
@@ -184,7 +200,7 @@ fn not_good(kind: &Kind, node: &Node<'_>, problems: &mut Problems<'_>) {
         (Kind::Span(_), Value::String(text)) => shortened(text),
         (_, value) => value.in_words(),
     };
-    problems.add_at(&node.spot, &found, &allowed(kind), hint);
+    problems.add_at(node.spot, &found, &allowed(kind), hint);
 }
 
 /// What a `kind` is, in words that follow "allowed:".

@@ -115,7 +115,7 @@ mod tests {
         read_value(kind, &Value::from_json(json.as_bytes()).unwrap())
     }
 
-    fn read_value(kind: &Kind, value: &Value) -> Result<u64, String> {
+    fn read_value(kind: &Kind, value: &Value<'_>) -> Result<u64, String> {
         let mut problems = Problems::new(value);
         let node = read::read(kind, value, &mut problems);
         node.number().ok_or_else(|| problems.into_sorted().remove(0).to_string())

@@ -175,7 +175,7 @@ pub(super) enum Scalar<'a> {
 
 impl<'a> Scalar<'a> {
     /// `None` for null, a list, an object.
-    pub(super) fn of(value: &'a Value) -> Option<Self> {
+    pub(super) fn of(value: &'a Value<'a>) -> Option<Self> {
         match value {
             Value::Bool(flag) => Some(Self::Flag(*flag)),
             Value::Number(number) => Some(Self::Number(*number)),

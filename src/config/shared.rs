@@ -1,6 +1,7 @@
 //! What rollouts share: their names, the cookies of a browser, the headers of a request.
 
 use crate::http::headers::fold;
+use crate::index::Index;
 
 use super::node::{Node, Problems};
 use super::value::{shortened, Value};
@@ -15,22 +16,22 @@ pub(super) fn check(rollouts: &[Node<'_>], problems: &mut Problems<'_>) {
     let mut outputs = Firsts::default();
     for (index, rollout) in rollouts.iter().enumerate() {
         if let Some(name) = text(rollout.value, &["name"]) {
-            if names.note(name.to_owned(), index).is_some() {
+            if names.note(name, index).is_some() {
                 again(name, rollout.get("name"), problems);
             }
         }
         for cookie in [&["anonymousId", "cookie", "name"][..], &["overrides", "cookie"]] {
             if let Some(name) = text(rollout.value, cookie) {
-                cookies.note(name.to_owned(), index);
+                cookies.note(name, index);
             }
         }
         for header in output_headers(rollout.value) {
-            outputs.note(header, index);
+            outputs.note(&header, index);
         }
     }
     for (index, rollout) in rollouts.iter().enumerate() {
         if let Some(name) = text(rollout.value, &["pin", "cookie", "name"]) {
-            let other = pins.note(name.to_owned(), index).or_else(|| cookies.find(name));
+            let other = pins.note(name, index).or_else(|| cookies.find(name));
             if let Some(other) = other {
                 let found = format!("{}, which $.rollouts[{other}] uses too", shortened(name));
                 let node = rollout.get("pin").get("cookie").get("name");
@@ -49,30 +50,26 @@ pub(super) fn check(rollouts: &[Node<'_>], problems: &mut Problems<'_>) {
 
 /// Names, and the rollout that had each first.
 #[derive(Default)]
-struct Firsts {
-    /// Sorted by name.
-    list: Vec<(String, usize)>,
-}
+struct Firsts(Index<Option<usize>>);
 
 impl Firsts {
     /// The rollout that had `name` before; if none had, `index` has it now.
-    fn note(&mut self, name: String, index: usize) -> Option<usize> {
-        let before = self.find(&name);
-        if before.is_none() {
-            let position = self.list.partition_point(|(other, _)| *other < name);
-            self.list.insert(position, (name, index));
-        }
+    fn note(&mut self, name: &str, index: usize) -> Option<usize> {
+        let mut before = None;
+        self.0.update(name.as_bytes(), |first| {
+            before = *first;
+            first.get_or_insert(index);
+        });
         before
     }
 
     fn find(&self, name: &str) -> Option<usize> {
-        let position = self.list.binary_search_by(|(other, _)| other.as_str().cmp(name)).ok()?;
-        self.list.get(position).map(|(_, index)| *index)
+        self.0.get(name.bytes()).copied().flatten()
     }
 }
 
 /// The string at the end of `keys`.
-fn text<'a>(value: &'a Value, keys: &[&str]) -> Option<&'a str> {
+fn text<'a>(value: &'a Value<'a>, keys: &[&str]) -> Option<&'a str> {
     match keys.iter().try_fold(value, |value, key| value.get(key))? {
         Value::String(text) => Some(text),
         _ => None,
@@ -80,7 +77,7 @@ fn text<'a>(value: &'a Value, keys: &[&str]) -> Option<&'a str> {
 }
 
 /// The headers that a rollout sets, folded.
-fn output_headers(rollout: &Value) -> Vec<String> {
+fn output_headers(rollout: &Value<'_>) -> Vec<String> {
     let mut headers = Vec::new();
     match (text(rollout, &["output", "routeHeader"]), text(rollout, &["name"])) {
         (Some(header), _) => headers.push(folded(header)),

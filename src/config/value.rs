@@ -1,28 +1,30 @@
 //! A JSON document as it was written.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::problem::{quoted, write_quoted, Path, Problem};
 
-/// A JSON value that keeps the order of keys, and keys that stand twice.
+/// A JSON value that keeps the order of keys, and keys that stand twice. Its text is the document's,
+/// where it stands there as it is.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum Value<'a> {
     Null,
     Bool(bool),
     Number(f64),
-    String(String),
-    List(Vec<Value>),
-    Object(Vec<(String, Value)>),
+    String(Cow<'a, str>),
+    List(Vec<Self>),
+    Object(Vec<(Cow<'a, str>, Self)>),
 }
 
-impl Value {
+impl<'a> Value<'a> {
     /// Reads JSON text. Nesting is bounded by `serde_json`'s own limit of 128.
     ///
     /// # Errors
     /// Where the text stops being JSON, as a problem with the whole document.
-    pub fn from_json(text: &[u8]) -> Result<Self, Problem> {
+    pub fn from_json(text: &'a [u8]) -> Result<Self, Problem> {
         serde_json::from_slice(text).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             let text = error.to_string();
@@ -71,7 +73,7 @@ impl Value {
                 out.push(']');
             }
             Self::Object(entries) => {
-                let mut sorted: Vec<&(String, Self)> = Vec::with_capacity(entries.len());
+                let mut sorted: Vec<&(Cow<'_, str>, Self)> = Vec::with_capacity(entries.len());
                 for entry in entries {
                     sorted.insert(sorted.partition_point(|other| other.0 <= entry.0), entry);
                 }
@@ -121,21 +123,21 @@ impl Value {
     }
 }
 
-impl From<bool> for Value {
+impl From<bool> for Value<'_> {
     fn from(value: bool) -> Self {
         Self::Bool(value)
     }
 }
 
-impl From<u32> for Value {
+impl From<u32> for Value<'_> {
     fn from(value: u32) -> Self {
         Self::Number(f64::from(value))
     }
 }
 
-impl From<&str> for Value {
-    fn from(value: &str) -> Self {
-        Self::String(value.to_owned())
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(value: &'a str) -> Self {
+        Self::String(Cow::Borrowed(value))
     }
 }
 
@@ -171,7 +173,7 @@ pub(super) fn shortened(text: &str) -> String {
     }
 }
 
-impl<'de> Deserialize<'de> for Value {
+impl<'de> Deserialize<'de> for Value<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(AnyJson)
     }
@@ -180,37 +182,41 @@ impl<'de> Deserialize<'de> for Value {
 struct AnyJson;
 
 impl<'de> Visitor<'de> for AnyJson {
-    type Value = Value;
+    type Value = Value<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
+    fn visit_unit<E>(self) -> Result<Value<'de>, E> {
         Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+    fn visit_bool<E>(self, value: bool) -> Result<Value<'de>, E> {
         Ok(Value::Bool(value))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+    fn visit_u64<E>(self, value: u64) -> Result<Value<'de>, E> {
         Ok(Value::Number(value as f64))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+    fn visit_i64<E>(self, value: i64) -> Result<Value<'de>, E> {
         Ok(Value::Number(value as f64))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+    fn visit_f64<E>(self, value: f64) -> Result<Value<'de>, E> {
         Ok(Value::Number(value))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Value<'de>, E> {
+        Ok(Value::String(Cow::Borrowed(value)))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+    fn visit_str<E>(self, value: &str) -> Result<Value<'de>, E> {
+        Ok(Value::String(Cow::Owned(value.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value<'de>, A::Error> {
         let mut values = Vec::new();
         while let Some(value) = access.next_element()? {
             values.push(value);
@@ -218,12 +224,24 @@ impl<'de> Visitor<'de> for AnyJson {
         Ok(Value::List(values))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value<'de>, A::Error> {
         let mut entries = Vec::new();
-        while let Some(entry) = access.next_entry()? {
-            entries.push(entry);
+        while let Some((Key(key), value)) = access.next_entry()? {
+            entries.push((key, value));
         }
         Ok(Value::Object(entries))
+    }
+}
+
+/// An object's key.
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(key) => Ok(Self(key)),
+            _ => Err(serde::de::Error::custom("a key that is no string")),
+        }
     }
 }
 
@@ -231,14 +249,14 @@ impl<'de> Visitor<'de> for AnyJson {
 mod tests {
     use super::*;
 
-    fn json(text: &str) -> Value {
+    fn json(text: &str) -> Value<'_> {
         Value::from_json(text.as_bytes()).unwrap()
     }
 
     #[test]
     fn the_order_of_keys_and_keys_that_stand_twice_are_kept() {
         let value = json(r#"{"b": 1, "a": null, "b": [true, "x"]}"#);
-        let entry = |key: &str, value| (key.to_owned(), value);
+        let entry = |key, value| (Cow::Borrowed(key), value);
         let list = Value::List(vec![Value::Bool(true), Value::from("x")]);
         assert_eq!(
             value,

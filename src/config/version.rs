@@ -225,7 +225,7 @@ fn weight(node: &Node<'_>) -> Option<Weight> {
 /// Notes that `name` is none of `known`.
 pub(super) fn one_of(name: &str, node: &Node<'_>, known: &[&str], problems: &mut Problems<'_>) {
     let hint = closest(name, known).map(str::to_owned);
-    problems.add_at(&node.spot, &shortened(name), &known.join(", "), hint);
+    problems.add_at(node.spot, &shortened(name), &known.join(", "), hint);
 }
 
 /// Notes that `name`, which stands at `node`, stood before.

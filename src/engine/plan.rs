@@ -4,8 +4,7 @@ use smallvec::SmallVec;
 
 use crate::config::{Condition, Config, KeySource, Output, Rollout};
 use crate::http::{fold, length_bit, pattern::Test, HeaderName};
-
-use super::index::Index;
+use crate::index::Index;
 
 /// A configuration with its indexes. The cost of a request depends on the rollouts that can match its
 /// host, not on how many there are.

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 
 use crate::config::Millis;
-use crate::engine::Index;
 use crate::filter::{Call, Host, MetricId, MetricKind, Shared};
 use crate::http::{address, headers, Headers};
+use crate::index::Index;
 
 use super::abi::{self, Map};
 

@@ -206,8 +206,8 @@ fn a_deep_or_a_large_document_is_read_or_refused() {
 #[test]
 fn a_document_that_came_another_way_is_held_to_the_same() {
     let number = |weight: f64| {
-        let object = |entries: Vec<(&str, Value)>| {
-            Value::Object(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+        let object = |entries: Vec<(&'static str, Value<'static>)>| {
+            Value::Object(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
         };
         let versions = Value::List(vec![
             object(vec![("name", Value::from("a"))]),

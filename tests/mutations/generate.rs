@@ -2,7 +2,10 @@
 
 use std::sync::LazyLock;
 
-use cohort::config::{Path, PathSegment, Value};
+use cohort::config::{Path, PathSegment};
+
+/// Its text is the full example's, or of its own.
+type Value = cohort::config::Value<'static>;
 
 /// One mistake in an otherwise good document.
 pub struct Mutation {
@@ -102,7 +105,7 @@ fn mistyped(value: &Value) -> [Value; 2] {
 fn paths(value: &Value) -> Vec<Vec<PathSegment>> {
     let below: Vec<(PathSegment, &Value)> = match value {
         Value::Object(entries) => {
-            entries.iter().map(|(key, value)| (PathSegment::Key(key.clone()), value)).collect()
+            entries.iter().map(|(key, value)| (PathSegment::Key(key.to_string()), value)).collect()
         }
         Value::List(values) => values
             .iter()
@@ -187,7 +190,7 @@ fn duplicate(holder: &mut Value, position: usize) {
 
 fn rename(holder: &mut Value, position: usize, name: &str) {
     if let Value::Object(entries) = holder {
-        entries[position].0 = name.to_owned();
+        entries[position].0 = name.to_owned().into();
     }
 }
 

@@ -181,16 +181,19 @@ pub fn place_of(tree: &Node, path: &config::Path) -> Position {
 }
 
 /// The tree as the filter gets it from the proxy.
-fn value(node: &Node) -> config::Value {
+fn value(node: &Node) -> config::Value<'_> {
     match &node.data {
         Data::Null => config::Value::Null,
         Data::Bool(value) | Data::Word(value, _) => config::Value::Bool(*value),
         Data::Number(number) => config::Value::Number(*number),
-        Data::Text(text, _) => config::Value::String(text.clone()),
+        Data::Text(text, _) => config::Value::String(text.as_str().into()),
         Data::List(items) => config::Value::List(items.iter().map(value).collect()),
         Data::Object(members) => {
-            let pair = |member: &tree::Member| (member.key.clone(), value(&member.value));
-            config::Value::Object(members.iter().map(pair).collect())
+            let mut entries = Vec::with_capacity(members.len());
+            for member in members {
+                entries.push((member.key.as_str().into(), value(&member.value)));
+            }
+            config::Value::Object(entries)
         }
     }
 }

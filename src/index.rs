@@ -15,21 +15,23 @@ pub struct Index<T> {
 impl<T: Default> Index<T> {
     /// Changes what is known of a name, which is the default of a new one.
     pub fn update(&mut self, name: &[u8], change: impl FnOnce(&mut T)) {
-        let position = self.find(name.iter().copied()).unwrap_or_else(|| self.add(name));
+        let hash = hash(name.iter().copied());
+        let found = self.find(hash, name.iter().copied());
+        let position = found.unwrap_or_else(|| self.add(hash, name));
         if let Some((_, value)) = self.entries.get_mut(position) {
             change(value);
         }
     }
 
     /// Adds a name that is not there, and says where.
-    fn add(&mut self, name: &[u8]) -> usize {
+    fn add(&mut self, hash: u32, name: &[u8]) -> usize {
         self.entries.push((name.into(), T::default()));
         if self.entries.len() * 2 > self.slots.len() {
             let twice = vec![(0, 0); (self.slots.len() * 2).max(8)];
             let before = std::mem::replace(&mut self.slots, twice);
             before.into_iter().filter(|(_, next)| *next != 0).for_each(|slot| self.place(slot));
         }
-        self.place((hash(name.iter().copied()), self.entries.len()));
+        self.place((hash, self.entries.len()));
         self.entries.len() - 1
     }
 
@@ -53,11 +55,10 @@ impl<T> Index<T> {
 
     /// What is known of a name, given byte by byte.
     pub fn get(&self, name: impl Iterator<Item = u8> + Clone) -> Option<&T> {
-        self.entries.get(self.find(name)?).map(|(_, value)| value)
+        self.entries.get(self.find(hash(name.clone()), name)?).map(|(_, value)| value)
     }
 
-    fn find(&self, name: impl Iterator<Item = u8> + Clone) -> Option<usize> {
-        let wanted = hash(name.clone());
+    fn find(&self, wanted: u32, name: impl Iterator<Item = u8> + Clone) -> Option<usize> {
         let mut at = wanted as usize;
         loop {
             // A slot that is free ends the search; half of them are.
