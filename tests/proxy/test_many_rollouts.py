@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import sys
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from conftest import Launch, config
 from lab import arithmetic, bootstrap
 from lab.client import ask, users
 from lab.envoy import Envoy
+from lab.process import cpu_seconds
 from lab.wire import Connection
 
 COUNT = 1000
@@ -45,6 +45,12 @@ async def test_each_of_a_thousand_hosts_has_its_own_rollout(gateway: Envoy):
     rollouts = [service(number) for number in range(COUNT)]
     took = await gateway.configure(config(*rollouts))
     assert took < 10
+    weights = await gateway.metrics_when(
+        lambda m: m.value("cohort_version_weight", rollout=f"svc-{COUNT - 1}", rollout_version="canary"),
+        "the weight of the last rollout, which nobody has asked for",
+    )
+    assert set(weights.by("rollout_version", "cohort_version_weight").values()) == {COUNT * 50_000}
+    assert weights.sum("cohort_requests_total") == 0
     seen = {"stable": 0, "canary": 0}
     async with await Connection.open(gateway.address) as connection:
         for one in rollouts:
@@ -79,13 +85,7 @@ async def test_rollouts_that_are_bound_to_a_host_and_those_that_are_not_keep_the
             assert reply.all("x-cohort-version") == [version]
 
 
-def cpu_seconds(pid: int) -> float:
-    """What a process has used, in its own and in the kernel's time."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="measures by /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="asks for the CPU time of another process")
 async def test_a_request_costs_the_same_among_a_thousand_rollouts_as_among_ten(gateway: Envoy):
     """CPU time of the proxy, so that whatever else runs on the machine hardly matters.
 
