@@ -220,10 +220,10 @@ def report(runs: Runs, rounds: int, changes: int, command: str) -> tuple[str, bo
         lines.append(f"| {kind} | {values} | {'met' if met(kind) else '**not met**'} |")
     lines += [
         "",
-        "Loading is reading the text, which runs in code that V8 has not optimised yet at the first load. The gauges of "
-        "what is in force are made for a hundred rollouts at a tick, in the seconds after, so that no request waits for "
-        "all of them; counters come with a rollout's first request. With guards a machine reads two records of each "
-        "rollout at every tick, and of one that is asked for its counters too.",
+        "Loading is reading the text, which runs in code that V8 has not optimised yet at the first load. The gauges "
+        "of what is in force are made for a hundred rollouts at a tick, in the seconds after, so that no request "
+        "waits for all of them; counters come with a rollout's first request. With guards a machine reads two records "
+        "of each rollout at every tick, and of one that is asked for its counters too.",
         "",
         "Resident memory of the whole process, MiB, and what one more machine takes of it beyond one with the smallest "
         "configuration:",

@@ -15,11 +15,23 @@ pub struct Index<T> {
 impl<T: Default> Index<T> {
     /// Changes what is known of a name, which is the default of a new one.
     pub fn update(&mut self, name: &[u8], change: impl FnOnce(&mut T)) {
-        let hash = hash(name.iter().copied());
-        let found = self.find(hash, name.iter().copied());
-        let position = found.unwrap_or_else(|| self.add(hash, name));
+        let (position, _) = self.find_or_add(name);
         if let Some((_, value)) = self.entries.get_mut(position) {
             change(value);
+        }
+    }
+
+    /// Adds a name, and says whether it was not there before.
+    pub fn insert(&mut self, name: &[u8]) -> bool {
+        self.find_or_add(name).1
+    }
+
+    /// Where a name is, and whether it is new.
+    fn find_or_add(&mut self, name: &[u8]) -> (usize, bool) {
+        let hash = hash(name.iter().copied());
+        match self.find(hash, name.iter().copied()) {
+            Some(position) => (position, false),
+            None => (self.add(hash, name), true),
         }
     }
 

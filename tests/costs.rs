@@ -45,7 +45,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Fuel for each byte of a configuration that is loaded.
-const LOADING: u64 = 600;
+const LOADING: u64 = 500;
 
 /// A way of using the filter, and what a request of it may cost.
 struct Kind {
@@ -354,6 +354,27 @@ fn a_pass_through_request_touches_nothing() {
         ] {
             assert_eq!(counts.get(call), None, "{counts:?}");
         }
+    }
+}
+
+/// Fuel for each byte of a configuration that is read in a new machine.
+fn fuel_of_reading(config: &str) -> f64 {
+    let mut worker = Worker::<Wasm>::start(&World::new());
+    let before = worker.rig.fuel();
+    worker.configure(config);
+    (worker.rig.fuel() - before) as f64 / config.len() as f64
+}
+
+#[test]
+fn a_file_that_is_none_of_ours_is_refused_at_a_cost_that_grows_with_its_length_alone() {
+    let keys = |count: usize| {
+        let keys: Vec<String> = (0..count).map(|n| format!(r#""k{n:05}": {{}}"#)).collect();
+        let segments = format!(r#"{{"rollouts": [], "segments": {{{}}}}}"#, keys.join(","));
+        [format!("{{{}}}", keys.join(",")), segments].map(|config| fuel_of_reading(&config))
+    };
+    for (few, many) in keys(1_000).into_iter().zip(keys(10_000)) {
+        println!("{few:.0} fuel a byte, of ten times as many {many:.0}");
+        assert!(many < 1.25 * few, "{many}, {few}");
     }
 }
 

@@ -12,6 +12,7 @@ use super::scalar::{duration_text, parse_duration};
 use super::shape::{Field, Kind, Need, Number, Object, Scalar, Span, Text};
 use super::suggest::closest;
 use super::value::{shortened, Value};
+use crate::index::Index;
 
 /// Reads the document of `problems` as a `kind`.
 pub(super) fn read<'a>(
@@ -77,7 +78,13 @@ fn map<'a>(
     above: Spot,
     problems: &mut Problems<'a>,
 ) -> Vec<Node<'a>> {
-    let same = if name.any_case { str::eq_ignore_ascii_case } else { str::eq };
+    let mut names: Index<()> = Index::default();
+    let mut is_new = |key: &str| match name.any_case {
+        // As most are.
+        _ if entries.len() == 1 => true,
+        true => names.insert(key.to_ascii_lowercase().as_bytes()),
+        false => names.insert(key.as_bytes()),
+    };
     let mut nodes: Vec<Node<'a>> = Vec::with_capacity(entries.len());
     for (position, (key, value)) in entries.iter().enumerate() {
         let spot = problems.below(above, position);
@@ -85,10 +92,10 @@ fn map<'a>(
             let meant = name.meant.and_then(|meant| meant(key));
             let found = format!("the key {}", shortened(key));
             problems.add_at(spot, &found, name.allowed, meant);
-        } else if nodes.iter().any(|node| same(node.key, key)) {
-            duplicate(spot, problems);
-        } else {
+        } else if is_new(key) {
             nodes.push(read_at(entry, key, value, spot, problems));
+        } else {
+            duplicate(spot, problems);
         }
     }
     nodes
@@ -113,11 +120,12 @@ impl Known {
     ) -> Self {
         let places = SmallVec::from_elem(None, object.fields.len());
         let mut known = Self { places, odd: false, meant: Vec::new() };
+        let mut unknown: Index<()> = Index::default();
         for (position, (key, _)) in entries.iter().enumerate() {
             let field = object.fields.iter().position(|field| field.key == key);
             match field.and_then(|field| known.places.get_mut(field)) {
                 Some(place @ None) => *place = Some(position),
-                None if entries.iter().take(position).all(|(other, _)| other != key) => {
+                None if unknown.insert(key.as_bytes()) => {
                     known.odd = true;
                     let keys: Vec<&'static str> =
                         object.fields.iter().map(|field| field.key).collect();

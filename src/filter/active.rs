@@ -74,13 +74,13 @@ impl Watched {
             let known = rollout.versions.get(version).map_or("", |version| &version.name);
             format!("cohort/{identity}/{what}/{}/{fingerprint:x}/{known}", rollout.name)
         };
-        let guarded = rollout.guard.is_some() && version != rollout.stable;
+        let guard = rollout.guard.as_ref().filter(|_| version != rollout.stable);
         let health = rollout.health.iter().find(|health| health.version == version);
         Self {
             watch: RefCell::default(),
             latch: Cell::default(),
             checkup: Cell::default(),
-            latch_key: guarded.then(|| key("guard", rollout.fingerprint)).unwrap_or_default(),
+            latch_key: guard.map(|_| key("guard", rollout.fingerprint)).unwrap_or_default(),
             checkup_key: health.map(|it| key("health", it.fingerprint)).unwrap_or_default(),
         }
     }
