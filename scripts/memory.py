@@ -128,7 +128,8 @@ class Run:
                 allocated / (1 << 20),
             )
         )
-        print(self.samples[-1], file=sys.stderr)
+        one = self.samples[-1]
+        print(f"{one.requests:,} requests, {one.changes:,} changes: {one.resident:.1f} MiB", file=sys.stderr)
 
     async def watch_idle(self) -> None:
         before, began = cpu_seconds(self.proxy.pid), time.monotonic()

@@ -1,0 +1,104 @@
+//! What becomes of a version that was held out, by `retryAfter`.
+
+use super::*;
+
+on_both_rigs!(
+    without_retry_after_it_stays_out,
+    after_retry_after_a_tenth_of_the_users_probe,
+    a_probe_that_goes_well_brings_it_back,
+    a_probe_that_fails_takes_it_out_again,
+    users_without_a_key_probe_every_tenth_time,
+);
+
+fn without_retry_after_it_stays_out<R: Rig>() {
+    let mut worker = tripped::<R>(&guarded());
+    for _ in 0..48 {
+        worker.world.advance(3_600_000);
+        worker.tick();
+        is(&worker.send(get("/").user(&canary_user())), "stable", "FALLBACK");
+    }
+}
+
+/// The canary's users that reach it, of `users` asked, and are answered with `status`.
+fn probing<R: Rig>(worker: &mut Worker<R>, users: u32, status: u16) -> Vec<u32> {
+    let mut through = Vec::new();
+    let mut number = 0;
+    let mut asked = 0;
+    while asked < users {
+        let user = format!("probe-{number}");
+        number += 1;
+        if cohort::hash::Scheme::Cohort.bucket(b"checkout", user.as_bytes()) >= 50_000 {
+            continue;
+        }
+        asked += 1;
+        let mut open = worker.begin(get("/").user(&user));
+        if worker.seen(&open).request("x-cohort-checkout").unwrap() == "canary" {
+            through.push(number);
+            open.exchange = open.exchange.answered(status);
+            worker.finish(open);
+        } else {
+            is(&worker.finish(open), "stable", "FALLBACK");
+        }
+    }
+    through
+}
+
+fn after_retry_after_a_tenth_of_the_users_probe<R: Rig>() {
+    let mut worker = tripped::<R>(&retrying());
+    worker.world.advance(299_000);
+    worker.tick();
+    assert!(probing(&mut worker, 100, 200).is_empty(), "not before its time");
+    worker.world.advance(1_000);
+    worker.tick();
+    let first = probing(&mut worker, 500, 200);
+    assert!((25..=75).contains(&first.len()), "{} of 500", first.len());
+    assert_eq!(probing(&mut worker, 500, 200), first, "the same users each time");
+    assert_eq!((weight(&worker, "canary"), weight(&worker, "stable")), (5_000, 95_000));
+    assert_eq!(held_out(&worker), 0);
+}
+
+fn a_probe_that_goes_well_brings_it_back<R: Rig>() {
+    let mut worker = tripped::<R>(&retrying());
+    worker.world.advance(300_000);
+    worker.tick();
+    for _ in 0..30 {
+        probing(&mut worker, 20, 200);
+        worker.pass(1_000);
+    }
+    worker.pass(1_000);
+    is(&worker.send(get("/").user(&canary_user())), "canary", "HASH");
+    assert_eq!(weight(&worker, "canary"), 50_000);
+    assert!(worker.world.take_log(3).contains("version canary is back in traffic"));
+    worker.pass(60_000);
+    assert_eq!((held_out(&worker), trips(&worker, "failures")), (0, 1));
+}
+
+fn a_probe_that_fails_takes_it_out_again<R: Rig>() {
+    let mut worker = tripped::<R>(&retrying());
+    for round in 2..5 {
+        worker.world.advance(300_000);
+        worker.tick();
+        probing(&mut worker, 200, 500);
+        worker.pass(1_000);
+        assert_eq!((held_out(&worker), trips(&worker, "failures")), (1, round));
+        assert!(probing(&mut worker, 100, 200).is_empty());
+    }
+}
+
+fn users_without_a_key_probe_every_tenth_time<R: Rig>() {
+    // Only a rule gives a version to users without a key.
+    let config = retrying().replace(
+        r#""guard""#,
+        r#""rules": [{"name": "all", "match": [{"header": {"x-all": {"present": true}}}], "version": "canary"}], "guard""#,
+    );
+    let mut worker = tripped::<R>(&config);
+    worker.world.advance(300_000);
+    worker.tick();
+    let versions: Vec<bool> = (0..100)
+        .map(|_| {
+            let seen = worker.send(get("/").header("x-all", "1"));
+            seen.request("x-cohort-checkout").unwrap() == "canary"
+        })
+        .collect();
+    assert_eq!(versions.iter().filter(|canary| **canary).count(), 10);
+}
