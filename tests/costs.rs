@@ -196,10 +196,8 @@ fn calls<R: Rig>(kind: &Kind) -> [String; 3] {
     worker.on(&open, Event::ResponseHeaders { end: false });
     // The answer's headers are empty here: its status cannot be read, and is none.
     let response = shown(&worker);
-    worker.on(&open, Event::Log);
-    let log = shown(&worker);
     worker.end(open);
-    [request, response, log]
+    [request, response, shown(&worker)]
 }
 
 /// The same, of a request that is answered 200.

@@ -286,7 +286,6 @@ fn callbacks_in_any_order_kill_nothing<R: Rig>() {
         Event::ResponseBody { end: false },
         Event::ResponseBody { end: true },
         Event::ResponseTrailers,
-        Event::Log,
     ];
     let mut dice = Dice(11);
     let mut worker = Worker::<R>::with(&busy());

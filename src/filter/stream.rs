@@ -172,9 +172,8 @@ impl Stream {
         }
     }
 
-    /// Counts the outcome. The proxy calls this once for each stream, also for one that never had a
-    /// request.
-    pub fn on_log(&mut self, host: &impl Host) {
+    /// Counts the outcome. The proxy calls this for each stream, also for one that never had a request.
+    pub fn on_end(self, host: &impl Host) {
         if self.decided.is_empty() {
             return;
         }
@@ -182,7 +181,7 @@ impl Stream {
         let nanos = host.now().saturating_sub(self.began);
         let failed = outcome.is_failure(|| host.response_flags());
         let class = CodeClass::of(outcome.status);
-        for decided in std::mem::take(&mut self.decided) {
+        for decided in self.decided {
             let Some((rollout, live)) = self.active.rollout(decided.rollout) else { continue };
             let requests = live.requests(host, rollout);
             let answers = live.answers(host, rollout);

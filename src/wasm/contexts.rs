@@ -28,12 +28,10 @@ impl<T> Contexts<T> {
         self.list.get_mut(at).map(|(_, context)| context.as_mut())
     }
 
-    /// Whether it was there.
-    pub fn remove(&mut self, id: u32) -> bool {
-        self.find(id).is_ok_and(|at| {
-            self.list.remove(at);
-            true
-        })
+    /// Takes a context out, if it is there.
+    pub fn remove(&mut self, id: u32) -> Option<Box<T>> {
+        let at = self.find(id).ok()?;
+        Some(self.list.remove(at).1)
     }
 
     fn find(&self, id: u32) -> Result<usize, usize> {

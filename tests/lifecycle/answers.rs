@@ -13,7 +13,6 @@ on_both_rigs!(
     a_grpc_status_counts_where_the_request_was_grpc,
     an_upgrade_is_no_failure_and_not_slow,
     a_slow_answer_is_counted_where_the_guard_asks,
-    a_retried_on_log_counts_once,
     a_status_that_is_no_number_counts_as_no_answer,
 );
 
@@ -177,15 +176,6 @@ fn a_slow_answer_is_counted_where_the_guard_asks<R: Rig>() {
     let mut worker = Worker::<R>::with(&checkout(r#""guard": {"maxFailureRatio": 0.5}"#));
     worker.send(get("/").user(&canary_user()).takes(60_000));
     assert!(!worker.world.metrics().contains("slow"), "{}", worker.world.metrics());
-}
-
-fn a_retried_on_log_counts_once<R: Rig>() {
-    let mut worker = Worker::<R>::with(&checkout(NAMED));
-    let open = worker.begin(get("/").user(&canary_user()));
-    worker.on(&open, Event::Log);
-    worker.finish(open);
-    let total: u64 = ["none", "2xx"].iter().map(|class| responses(&worker, class)).sum();
-    assert_eq!(total, 1);
 }
 
 fn a_status_that_is_no_number_counts_as_no_answer<R: Rig>() {

@@ -157,10 +157,6 @@ impl Rig for Wasm {
                 self.call("proxy_on_response_body", (stream, 0u32, u32::from(end)))
             }
             Event::ResponseTrailers => self.call("proxy_on_response_trailers", (stream, 1u32)),
-            Event::Log => {
-                self.call::<_, ()>("proxy_on_log", stream);
-                0
-            }
         };
         assert_eq!(action, 0, "{event:?} was not let through");
     }

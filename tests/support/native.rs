@@ -127,12 +127,13 @@ impl Rig for NativeVm {
             Event::ResponseHeaders { end } => stream.on_response_headers(proxy, end),
             Event::ResponseBody { end } => stream.on_response_body(end),
             Event::ResponseTrailers => stream.on_response_trailers(proxy),
-            Event::Log => stream.on_log(proxy),
         }
     }
 
     fn delete_stream(&mut self, stream: u32) {
-        self.streams.remove(&stream);
+        if let Some(stream) = self.streams.remove(&stream) {
+            stream.on_end(&self.proxy);
+        }
     }
 }
 

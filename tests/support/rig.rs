@@ -13,7 +13,6 @@ pub enum Event {
     ResponseHeaders { end: bool },
     ResponseBody { end: bool },
     ResponseTrailers,
-    Log,
 }
 
 /// A virtual machine with the filter in it: the library itself, or the module in an interpreter.
@@ -170,7 +169,7 @@ impl<R: Rig> Worker<R> {
         }
     }
 
-    /// The answer, the log and the end.
+    /// The answer and the end.
     pub fn finish(&mut self, open: Open) -> Seen {
         self.world.advance(open.exchange.takes);
         if let Ending::Answer(reply) = &open.exchange.ending {
@@ -194,11 +193,10 @@ impl<R: Rig> Worker<R> {
         self.end(open)
     }
 
-    /// The log and the end, whatever came before.
+    /// The end, whatever came before.
     pub fn end(&mut self, open: Open) -> Seen {
         let seen = self.seen(&open);
-        self.on(&open, Event::Log);
-        self.enter(Caller { root: open.root, ..Caller::default() });
+        self.enter(Caller { root: open.root, stream: Some(open.id), phase: Phase::End, worker: 0 });
         self.rig.delete_stream(open.id);
         let mut state = self.world.state();
         state.streams.remove(&open.id);
@@ -214,7 +212,6 @@ impl<R: Rig> Worker<R> {
     pub fn on(&mut self, open: &Open, event: Event) {
         let phase = match event {
             Event::RequestHeaders | Event::RequestTrailers => Phase::Request,
-            Event::Log => Phase::Log,
             _ => Phase::Response,
         };
         self.enter(Caller { root: open.root, stream: Some(open.id), phase, worker: 0 });

@@ -51,7 +51,7 @@ pub enum Phase {
     Root,
     Request,
     Response,
-    Log,
+    End,
 }
 
 /// A health check on its way.
@@ -400,12 +400,8 @@ impl State {
     fn map(&mut self, map: Map) -> Option<&mut Lines> {
         let phase = self.caller.phase;
         let seen = match map {
-            Map::RequestHeaders | Map::RequestTrailers => {
-                matches!(phase, Phase::Request | Phase::Log)
-            }
-            Map::ResponseHeaders | Map::ResponseTrailers => {
-                matches!(phase, Phase::Response | Phase::Log)
-            }
+            Map::RequestHeaders | Map::RequestTrailers => phase == Phase::Request,
+            Map::ResponseHeaders | Map::ResponseTrailers => phase == Phase::Response,
             Map::CallResponseHeaders => {
                 return (phase == Phase::Root).then_some(&mut self.call_answer)
             }
@@ -425,8 +421,8 @@ impl State {
             let name = name.escape_ascii();
             self.offences.push(format!("{name}: {}", value.escape_ascii()));
         }
-        if self.caller.phase == Phase::Log {
-            self.offences.push(format!("{} written in on_log", name.escape_ascii()));
+        if self.caller.phase == Phase::End {
+            self.offences.push(format!("{} written at the end", name.escape_ascii()));
             return Err(status::BAD_ARGUMENT);
         }
         self.map(map).ok_or(status::BAD_ARGUMENT)
