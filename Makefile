@@ -182,7 +182,7 @@ docs: $(VENV)/.done ## what is made from the code: schema, configuration page, w
 # --- measuring ----------------------------------------------------------------------------------------
 
 .PHONY: bench
-bench: target/cohort.wasm target/peers/noop.wasm $(VENV)/.done ## what the filter costs beside others (needs wrk), and one decision in nanoseconds
+bench: target/cohort.wasm target/peers/noop.wasm $(VENV)/.done ## what the filter costs beside others (needs h2load), and one decision in nanoseconds
 	@export $(LAB); $(VENV)/bin/python benches/proxy.py $(ARGS)
 	@cargo bench --quiet --bench decide
 

@@ -1,13 +1,15 @@
 """What filters cost a real Envoy: CPU time per request, side by side in one run.
 
-One worker, a load of 16 connections (wrk) on the same core, HTTP/1.1, Envoy answers itself, 14 request headers.
+One worker, a load of 16 connections (h2load) on the same core, HTTP/1.1, Envoy answers itself, 14 request headers.
 CPU time is what the kernel has charged to the Envoy process; on another core that is the same one underneath (two
-threads of it), the load would slow Envoy by up to a half, and by another half a minute later. Rounds are
-interleaved, so that a slow minute of the machine hits all alike; each figure is the median of its rounds.
+threads of it), the load would slow Envoy by up to a half, and by another half a minute later. In a round each gets a
+slice of a fraction of a second, in another order every time. What a filter adds is the difference from no filter in
+the same round, so that a slow minute of the machine, and even a slow second, is in both; figures are medians. All
+are started several times, because where code and data come to lie makes a process faster or slower for its life.
 
 With --calls: what one call to the proxy costs a filter, by a small filter that makes it a hundred times.
 
-Usage: make bench (PYTHONPATH=envoy python benches/proxy.py [--rounds N] [--seconds S] [--calls])
+Usage: make bench (PYTHONPATH=envoy python benches/proxy.py [--starts N] [--rounds N] [--requests N] [--calls])
 """
 
 from __future__ import annotations
@@ -16,11 +18,10 @@ import argparse
 import asyncio
 import os
 import random
-import re
 import shutil
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,26 +173,35 @@ def pin(pid: int, core: int) -> None:
         os.sched_setaffinity(int(task.name), {core})
 
 
-async def load(proxy: Envoy, seconds: int, core: int) -> float:
-    """CPU microseconds per request under a load of some seconds."""
-    assert proxy.process is not None
+async def load(proxy: Envoy, requests: int, core: int) -> float:
+    """CPU microseconds per request under a load of so many."""
     headers = [part for name, value in HEADERS.items() for part in ("-H", f"{name}: {value}")]
-    command = ["wrk", "-t1", "-c16", f"-d{seconds}s", *headers, f"{proxy.url}/cart?step=2"]
+    command = ["h2load", "--h1", "-t1", "-c16", f"-n{requests}", *headers, f"{proxy.url}/cart?step=2"]
     before = cpu_seconds(proxy.pid)
-    wrk = await asyncio.create_subprocess_exec(
+    h2load = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, preexec_fn=lambda: os.sched_setaffinity(0, {core})
     )
-    out = (await wrk.communicate())[0].decode()
+    out = (await h2load.communicate())[0].decode()
     spent = cpu_seconds(proxy.pid) - before
-    requests = re.search(r"(\d+) requests in", out)
-    if wrk.returncode or not requests or re.search(r"Non-2xx|Socket errors", out):
-        raise SystemExit(f"wrk did not get what it asked for:\n{out}")
-    return spent / int(requests[1]) * 1e6
+    if h2load.returncode or f"status codes: {requests} 2xx" not in out:
+        raise SystemExit(f"h2load did not get what it asked for:\n{out}")
+    return spent / requests * 1e6
 
 
-async def measure(peers: list[Peer], rounds: int, seconds: int) -> dict[str, list[float]]:
-    core = max(os.sched_getaffinity(0))
+async def measure(peers: list[Peer], asked: argparse.Namespace) -> dict[str, list[float]]:
     results: dict[str, list[float]] = {peer.name: [] for peer in peers}
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("slices", total=asked.starts * asked.rounds * len(peers))
+        for _ in range(asked.starts):
+            async for name, taken in slices(peers, asked.rounds, asked.requests):
+                results[name].append(taken)
+                progress.advance(task)
+    return results
+
+
+async def slices(peers: list[Peer], rounds: int, requests: int) -> AsyncIterator[tuple[str, float]]:
+    """Who was under load, and CPU microseconds per request, round by round, from fresh processes."""
+    core = max(os.sched_getaffinity(0))
     async with AsyncExitStack() as stack:
         proxies = {}
         for peer in peers:
@@ -199,39 +209,43 @@ async def measure(peers: list[Peer], rounds: int, seconds: int) -> dict[str, lis
             proxies[peer.name] = await stack.enter_async_context(Envoy(routes=routes, concurrency=1, **peer.options))
             pin(proxies[peer.name].pid, core)
         for proxy in proxies.values():
-            await load(proxy, seconds, core)
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("rounds", total=rounds * len(proxies))
-            for _ in range(rounds):
-                for name in random.sample(list(proxies), len(proxies)):
-                    results[name].append(await load(proxies[name], seconds, core))
-                    progress.advance(task)
-    return results
+            # Until V8 has compiled what is often called.
+            await load(proxy, 20_000, core)
+        for _ in range(rounds):
+            for name in random.sample(list(proxies), len(proxies)):
+                yield name, await load(proxies[name], requests, core)
+
+
+def differences(results: dict[str, list[float]], name: str, base: str) -> list[float]:
+    """What one costs more than another, round by round."""
+    return [one - other for one, other in zip(results[name], results[base], strict=True)]
 
 
 def report_calls(results: dict[str, list[float]]) -> None:
     """Prints what one call of each kind adds to a request."""
-    median = {name: statistics.median(rounds) for name, rounds in results.items()}
+    adds = {name: statistics.median(differences(results, name, "nothing")) for name in results}
     table = Table(title=f"One call to the proxy, Envoy {version()}, median of {len(results['nothing'])} rounds")
     table.add_column("")
     table.add_column("µs", justify="right")
     for name, what in CALLS.items():
         if what:
-            table.add_row(what, f"{(median[name] - median['nothing']) / TIMES:.2f}")
+            table.add_row(what, f"{adds[name] / TIMES:.2f}")
     Console(width=100).print(table)
 
 
 def report(results: dict[str, list[float]]) -> bool:
     """Prints the table; whether the goals are met."""
-    median = {name: statistics.median(rounds) for name, rounds in results.items()}
-    adds = {name: value - median[BASE] for name, value in median.items()}
+    adds = {name: statistics.median(differences(results, name, BASE)) for name in results}
     table = Table(title=f"CPU per request, Envoy {version()}, median of {len(results[BASE])} rounds")
-    for column in ("", "µs", "middle half", "adds µs", "times one header", "times counting"):
+    for column in ("", "µs", "adds µs", "middle half", "times one header", "times counting"):
         table.add_column(column, justify="left" if not column else "right")
     for name, rounds in results.items():
-        low, _, high = statistics.quantiles(rounds, n=4)
-        ratios = ["" if name == BASE else f"{adds[name] / adds[floor]:.2f}" for floor in (SETS, COUNTS)]
-        table.add_row(name, f"{median[name]:.1f}", f"{low:.1f} to {high:.1f}", f"{adds[name]:.1f}", *ratios)
+        row = [name, f"{statistics.median(rounds):.1f}"]
+        if name != BASE:
+            low, _, high = statistics.quantiles(differences(results, name, BASE), n=4)
+            row += [f"{adds[name]:.1f}", f"{low:.1f} to {high:.1f}"]
+            row += [f"{adds[name] / adds[floor]:.2f}" for floor in (SETS, COUNTS)]
+        table.add_row(*row)
     console = Console(width=100)
     console.print(table)
     minimal, everything = adds[MINIMAL_NAME], adds[EVERYTHING_NAME]
@@ -250,18 +264,19 @@ def report(results: dict[str, list[float]]) -> bool:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    arguments.add_argument("--rounds", type=int, default=15)
-    arguments.add_argument("--seconds", type=int, default=1)
+    arguments.add_argument("--starts", type=int, default=4, help="of every proxy")
+    arguments.add_argument("--rounds", type=int, default=15, help="after each start")
+    arguments.add_argument("--requests", type=int, default=6000, help="of each in a round")
     arguments.add_argument("--calls", action="store_true", help="what one call to the proxy costs")
     asked = arguments.parse_args()
     if asked.rounds < 2:
         arguments.error("--rounds: a median needs two or more")
-    if not shutil.which("wrk"):
-        sys.exit("make bench needs wrk on PATH (Debian: apt-get install wrk)")
+    if not shutil.which("h2load"):
+        sys.exit("make bench needs h2load on PATH (Debian: apt-get install nghttp2-client)")
     if asked.calls:
-        report_calls(asyncio.run(measure(callers(), asked.rounds, asked.seconds)))
+        report_calls(asyncio.run(measure(callers(), asked)))
     else:
-        report(asyncio.run(measure(peers(), asked.rounds, asked.seconds)))
+        report(asyncio.run(measure(peers(), asked)))
 
 
 if __name__ == "__main__":

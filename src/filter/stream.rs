@@ -86,7 +86,7 @@ impl Stream {
                 continue;
             }
             if !live.counts() {
-                live.count(host, rollout, now);
+                live.begin_counting(host, rollout, now);
             }
             let holds = live.holds.borrow();
             let standing =

@@ -41,7 +41,7 @@ pub fn take_over(host: &impl Host, active: &Active, before: &Active, now: Millis
         earlier.replaced.set(true);
         if let Some((later, live)) = later.filter(|_| earlier.counts()) {
             // What began before may fail under the new configuration.
-            live.count(host, later, now);
+            live.begin_counting(host, later, now);
         }
         for desk in earlier.desks(host, rollout, now).filter(Desk::is_guarded) {
             desk.end();

@@ -13,7 +13,7 @@ impl Live {
     /// Begins to count, and with it the guard's window. What failed before, another worker has counted,
     /// and watches.
     #[cold]
-    pub fn count(&self, host: &impl Host, rollout: &Rollout, now: Millis) {
+    pub fn begin_counting(&self, host: &impl Host, rollout: &Rollout, now: Millis) {
         self.answers(host, rollout);
         self.observe(host, rollout, now);
     }
