@@ -362,9 +362,12 @@ class Stage:
 
         def complete(metrics: Any) -> bool:
             asked = metrics.sum("cohort_requests_total", rollout=name)
+            answered = metrics.sum("cohort_responses_total", rollout=name)
+            # Histograms come with a flush, a moment after the counters, and without those who went away before
+            # there was an answer, as a page does that is closed.
+            gone = metrics.sum("cohort_responses_total", rollout=name, code_class="none")
             timed = metrics.sum("cohort_request_duration_milliseconds_count", rollout=name)
-            # Histograms come with a flush, a moment after the counters.
-            return 0 < asked <= min(timed, metrics.sum("cohort_responses_total", rollout=name))
+            return 0 < asked <= min(timed + gone, answered)
 
         metrics = await self.proxy.metrics_when(complete, "as many answers counted as requests")
         self.step("the proxy's own metrics (/stats/prometheus)")
