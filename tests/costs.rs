@@ -3,6 +3,8 @@
 //! `cargo test --test costs -- --nocapture` prints the table. A ceiling is a tenth above what was measured.
 #![allow(unsafe_code, reason = "an allocator that counts")]
 
+#[path = "costs/configurations.rs"]
+mod configurations;
 #[macro_use]
 mod support;
 
@@ -44,9 +46,6 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Fuel for each byte of a configuration that is loaded.
-const LOADING: u64 = 500;
-
 /// A way of using the filter, and what a request of it may cost.
 struct Kind {
     name: &'static str,
@@ -67,7 +66,7 @@ const RULES: &str = r#""rules": [
 
 const REQUEST: &str = "proxy_get_current_time_nanoseconds 1, proxy_get_header_map_pairs 1, proxy_replace_header_map_value 1";
 const RESPONSE: &str = "proxy_get_header_map_value 1";
-const LOG: &str =
+const END: &str =
     "proxy_get_current_time_nanoseconds 1, proxy_increment_metric 2, proxy_record_metric 1";
 
 fn kinds() -> Vec<Kind> {
@@ -92,7 +91,7 @@ fn kinds() -> Vec<Kind> {
             name: "minimal",
             config: checkout(""),
             request: browser("/"),
-            calls: [REQUEST, RESPONSE, LOG],
+            calls: [REQUEST, RESPONSE, END],
             fuel: 9_700,
             allocations: 0,
         },
@@ -100,7 +99,7 @@ fn kinds() -> Vec<Kind> {
             name: "three rules",
             config: checkout(RULES),
             request: browser("/"),
-            calls: [REQUEST, RESPONSE, LOG],
+            calls: [REQUEST, RESPONSE, END],
             fuel: 13_000,
             allocations: 0,
         },
@@ -108,7 +107,7 @@ fn kinds() -> Vec<Kind> {
             name: "overrides",
             config: checkout(r#""overrides": {"header": "x-canary", "query": "canary", "cookie": "canary"}"#),
             request: browser("/?a=1"),
-            calls: [REQUEST, RESPONSE, LOG],
+            calls: [REQUEST, RESPONSE, END],
             fuel: 11_800,
             allocations: 0,
         },
@@ -116,7 +115,7 @@ fn kinds() -> Vec<Kind> {
             name: "a pin, kept",
             config: checkout(r#""pin": {"cookie": {"name": "p"}}"#),
             request: browser("/").cookie("p=canary"),
-            calls: [REQUEST, RESPONSE, LOG],
+            calls: [REQUEST, RESPONSE, END],
             fuel: 10_400,
             allocations: 0,
         },
@@ -124,7 +123,7 @@ fn kinds() -> Vec<Kind> {
             name: "a pin, handed out",
             config: checkout(r#""pin": {"cookie": {"name": "p"}}"#),
             request: browser("/"),
-            calls: [REQUEST, "proxy_add_header_map_value 1, proxy_get_header_map_value 1", LOG],
+            calls: [REQUEST, "proxy_add_header_map_value 1, proxy_get_header_map_value 1", END],
             fuel: 14_900,
             allocations: 1,
         },
@@ -134,7 +133,7 @@ fn kinds() -> Vec<Kind> {
                 r#""pin": {"cookie": {"name": "p"}, "signingKey": "c2l4dGVlbi1ieXRlcy1vci1tb3JlLW9mLXJhbmRvbQ=="}"#,
             ),
             request: browser("/"),
-            calls: [REQUEST, "proxy_add_header_map_value 1, proxy_get_header_map_value 1", LOG],
+            calls: [REQUEST, "proxy_add_header_map_value 1, proxy_get_header_map_value 1", END],
             fuel: 33_600,
             allocations: 3,
         },
@@ -144,7 +143,7 @@ fn kinds() -> Vec<Kind> {
                 r#""guard": {"maxFailureRatio": 0.05}, "output": {"responseHeader": "x-got", "reasonHeader": "x-why"}"#,
             ),
             request: browser("/"),
-            calls: [REQUEST, "proxy_get_header_map_value 1, proxy_replace_header_map_value 2", LOG],
+            calls: [REQUEST, "proxy_get_header_map_value 1, proxy_replace_header_map_value 2", END],
             fuel: 9_800,
             allocations: 0,
         },
@@ -157,7 +156,7 @@ fn kinds() -> Vec<Kind> {
                 "proxy_get_current_time_nanoseconds 1, proxy_get_header_map_pairs 1, \
                  proxy_replace_header_map_value 1, random_get 1",
                 "proxy_add_header_map_value 1, proxy_get_header_map_value 1",
-                LOG,
+                END,
             ],
             fuel: 20_500,
             allocations: 3,
@@ -170,7 +169,7 @@ fn kinds() -> Vec<Kind> {
                 "proxy_get_current_time_nanoseconds 1, proxy_get_header_map_pairs 1, \
                  proxy_get_property 1, proxy_replace_header_map_value 3",
                 "proxy_add_header_map_value 1, proxy_get_header_map_value 1, proxy_replace_header_map_value 2",
-                LOG,
+                END,
             ],
             fuel: 48_300,
             allocations: 5,
@@ -355,99 +354,10 @@ fn a_pass_through_request_touches_nothing() {
     }
 }
 
-/// Fuel for each byte of a configuration that is read in a new machine.
-fn fuel_of_reading(config: &str) -> f64 {
-    let mut worker = Worker::<Wasm>::start(&World::new());
-    let before = worker.rig.fuel();
-    worker.configure(config);
-    (worker.rig.fuel() - before) as f64 / config.len() as f64
-}
-
-#[test]
-fn a_file_that_is_none_of_ours_is_refused_at_a_cost_that_grows_with_its_length_alone() {
-    let keys = |count: usize| {
-        let keys: Vec<String> = (0..count).map(|n| format!(r#""k{n:05}": {{}}"#)).collect();
-        let segments = format!(r#"{{"rollouts": [], "segments": {{{}}}}}"#, keys.join(","));
-        [format!("{{{}}}", keys.join(",")), segments].map(|config| fuel_of_reading(&config))
-    };
-    for (few, many) in keys(1_000).into_iter().zip(keys(10_000)) {
-        println!("{few:.0} fuel a byte, of ten times as many {many:.0}");
-        assert!(many < 1.25 * few, "{many}, {few}");
-    }
-}
-
-#[test]
-fn a_large_configuration_is_read_at_once_and_makes_its_time_series_bit_by_bit() {
-    let guard = r#""guard": {"maxFailureRatio": 0.05}, "hashKey""#;
-    let config = for_hosts(1_000).replace(r#""hashKey""#, guard);
-    let mut worker = Worker::<Wasm>::start(&World::new());
-    let before = worker.rig.fuel();
-    assert!(worker.configure(&config));
-    let spent = (worker.rig.fuel() - before) / config.len() as u64;
-    println!("{spent} fuel a byte of configuration");
-    assert!(spent <= ceiling(LOADING), "{spent}");
-    let counts = worker.world.take_counts();
-    // Two gauges of each version, two causes for which one of them trips; whether it is valid.
-    assert_eq!(counts["proxy_define_metric"], 100 * 6 + 1, "{counts:?}");
-    // One guarded version each, and the sign of life.
-    assert_eq!(counts["proxy_get_shared_data"], 1_000 + 1, "{counts:?}");
-    worker.pass(3_000);
-    worker.world.take_counts();
-    worker.tick();
-    let counts = worker.world.take_counts();
-    for (call, number) in [
-        ("proxy_get_shared_data", Some(1_000 + 1)),
-        // Of what nobody asks for there is nothing to read.
-        ("proxy_get_metric", None),
-        ("proxy_define_metric", None),
-    ] {
-        assert_eq!(counts.get(call).copied(), number, "{call}: {counts:?}");
-    }
-}
-
 #[test]
 fn the_module_is_small() {
     let size = support::module::bytes().len();
     println!("{size} bytes");
     let limit = if support::module::is_optimised() { 300 } else { 335 };
     assert!(size < limit * 1024, "{size} bytes");
-}
-
-#[test]
-fn memory_stays_where_it_is_over_many_requests_and_configurations() {
-    let mut worker = Worker::<Wasm>::with(include_str!("cases/full.json"));
-    let request = browser("/checkout/pay?a=1");
-    let mut after_warming_up = 0;
-    for round in 0..40 {
-        for number in 0..25 {
-            worker.send(request.clone().replace("x-user-id", format!("user-{round}-{number}")));
-        }
-        let weight = format!("\"weight\": {}", 1 + round % 7);
-        let config = include_str!("cases/full.json").replace("\"weight\": 5", &weight);
-        assert!(worker.configure(config));
-        worker.pass(250);
-        if round == 9 {
-            after_warming_up = worker.rig.memory();
-        }
-    }
-    assert_eq!(worker.rig.memory(), after_warming_up, "1,000 requests and 40 configurations");
-}
-
-#[test]
-fn a_configuration_leaves_nothing_behind_in_the_proxy() {
-    let guarded = |weight: u32| {
-        checkout(r#""guard": {"maxFailureRatio": 0.05}"#).replace("50", &weight.to_string())
-    };
-    let mut worker = Worker::<Wasm>::with(&guarded(50));
-    worker.send(browser("/"));
-    worker.world.take_counts();
-    assert!(worker.configure(guarded(20)));
-    worker.send(browser("/"));
-    let counts = worker.world.take_counts();
-    assert_eq!(counts.get("proxy_define_metric"), None, "a new handle for each: {counts:?}");
-    let periods: Vec<u64> = worker.world.state().tick_periods.values().copied().collect();
-    assert!(
-        matches!(periods[..], [0, newest] if newest > 0),
-        "the first one's, the second one's: {periods:?}"
-    );
 }

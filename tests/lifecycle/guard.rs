@@ -40,12 +40,17 @@ fn drive<R: Rig>(worker: &mut Worker<R>, user: &str, count: u32, status: u16) {
     }
 }
 
+/// After a first tick, fifty good answers of stable and fifty bad ones of the canary.
+fn fail<R: Rig>(worker: &mut Worker<R>) {
+    worker.pass(250);
+    drive(worker, &stable_user(), 50, 200);
+    drive(worker, &canary_user(), 50, 500);
+}
+
 /// A worker whose canary has just tripped.
 fn tripped<R: Rig>(config: &str) -> Worker<R> {
     let mut worker = Worker::<R>::with(config);
-    worker.pass(250);
-    drive(&mut worker, &stable_user(), 50, 200);
-    drive(&mut worker, &canary_user(), 50, 500);
+    fail(&mut worker);
     worker.pass(250);
     assert_eq!(held_out(&worker), 1, "{}", worker.world.metrics());
     worker

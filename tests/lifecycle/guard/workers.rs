@@ -132,9 +132,7 @@ fn counters_that_the_proxy_leaves_out_are_said_and_each_worker_guards_itself<R: 
     world.state().metrics.left_out = vec!["cohort_responses_total", "cohort_failures_total"];
     let mut worker = Worker::<R>::start(&world);
     assert!(worker.configure(guarded()));
-    worker.pass(250);
-    drive(&mut worker, &stable_user(), 50, 200);
-    drive(&mut worker, &canary_user(), 50, 500);
+    fail(&mut worker);
     worker.pass(500);
     is(&worker.send(get("/").user(&canary_user())), "stable", "FALLBACK");
     let log = world.take_log(3);
@@ -148,9 +146,7 @@ fn without_shared_data_each_worker_guards_itself<R: Rig>() {
     world.state().has_shared = false;
     let mut one = Worker::<R>::start(&world);
     assert!(one.configure(retrying()));
-    one.pass(250);
-    drive(&mut one, &stable_user(), 50, 200);
-    drive(&mut one, &canary_user(), 50, 500);
+    fail(&mut one);
     one.pass(250);
     is(&one.send(get("/").user(&canary_user())), "stable", "FALLBACK");
     one.pass(1_000);
