@@ -114,9 +114,9 @@ def unguarded(generation: int) -> str:
     return json.dumps(config, separators=(",", ":")).ljust(MIB)
 
 
-KINDS = {"small": small, "1 MiB": large, "1 MiB, no guards": unguarded}
 #: The one that the others are compared with.
 SMALL = "small"
+KINDS = {SMALL: small, "1 MiB": large, "1 MiB, no guards": unguarded}
 
 
 @dataclass
@@ -200,7 +200,7 @@ def report(runs: Runs, rounds: int, changes: int, command: str) -> tuple[str, bo
 
     def span(kind: str, of: str) -> str:
         every = figures(runs, kind, of)
-        return f"{statistics.median(every):.1f} ({min(every):.1f} to {max(every):.1f})"
+        return f"{middle(runs, kind, of):.1f} ({min(every):.1f} to {max(every):.1f})"
 
     lines = [
         "# Loading a configuration of 1 MiB",
