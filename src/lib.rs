@@ -12,10 +12,11 @@
 //! |---|---|---|
 //! | 0 | [`hash`], [`http`], [`index`] | bytes to a number, the same for ever; the HTTP text we touch, as bytes; names, found fast |
 //! | 1 | [`bucket`] | a number and weights to a version |
-//! | 2 | [`config`] | bytes to a configuration that cannot be wrong, or every problem with its path |
-//! | 3 | [`engine`] | a configuration and a request to a decision; guard, health and ramp over a clock they are handed |
-//! | 4 | [`filter`] | a decision to effects on one HTTP stream, against a [`filter::Host`] |
-//! | 5 | `wasm` (wasm32), `cli` (native) | the two edges |
+//! | 2 | [`document`] | text to values with places, held against declarations: what is read, or every problem with its path |
+//! | 3 | [`config`] | the declarations, and what the keys mean together: a configuration that cannot be wrong |
+//! | 4 | [`engine`] | a configuration and a request to a decision; guard, health and ramp over a clock they are handed |
+//! | 5 | [`filter`] | a decision to effects on one HTTP stream, against a [`filter::Host`] |
+//! | 6 | `wasm` (wasm32), `cli` (native) | the two edges |
 //!
 //! # The path of one request
 //!
@@ -36,6 +37,7 @@
 
 pub mod bucket;
 pub mod config;
+pub mod document;
 pub mod engine;
 pub mod filter;
 pub mod hash;

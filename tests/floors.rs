@@ -5,16 +5,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of the crate and their floors, as `src/lib.rs` and the map in it say.
-const FLOORS: [(&str, u32); 9] = [
+const FLOORS: [(&str, u32); 10] = [
     ("hash", 0),
     ("http", 0),
     ("index", 0),
     ("bucket", 1),
-    ("config", 2),
-    ("engine", 3),
-    ("filter", 4),
-    ("wasm", 5),
-    ("cli", 5),
+    ("document", 2),
+    ("config", 3),
+    ("engine", 4),
+    ("filter", 5),
+    ("wasm", 6),
+    ("cli", 6),
 ];
 
 /// The most lines of a source file.

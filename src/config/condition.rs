@@ -2,11 +2,11 @@
 
 use crate::http::{HeaderName, Network, Pattern};
 
-use super::node::{stated, Node, Problems};
 use super::pattern::{self, PATTERN};
-use super::shape::{shape, Kind};
 use super::text::{networks, COOKIE_NAME, HEADER_NAME, METHOD, NETWORKS, QUERY_NAME};
-use super::value::Value;
+use crate::document::node::{stated, Node, Problems};
+use crate::document::shape::{shape, Kind};
+use crate::document::value::Value;
 
 /// What a request must be like: all the parts that are stated hold.
 #[derive(Clone, Debug, Default)]
@@ -38,23 +38,23 @@ const ONE: Kind = Kind::Object(&CONDITION);
 
 shape! {
     /// What a request must be like: all the parts that are stated hold.
-    CONDITION: "Condition", "a condition, which is an object with host, path, method, header, cookie, query, address or not" {
+    CONDITION, ConditionKeys: "Condition", "a condition, which is an object with host, path, method, header, cookie, query, address or not" {
         /// The host, in lower case and without its port.
-        "host": optional COMPARISON,
+        host = "host": optional COMPARISON,
         /// The path without the query string.
-        "path": optional COMPARISON,
+        path = "path": optional COMPARISON,
         /// Any of these methods.
-        "method": optional Kind::List(&Kind::Text(&METHOD), 1),
+        method = "method": optional Kind::List(&Kind::Text(&METHOD), 1),
         /// The first line of each of these headers.
-        "header": optional Kind::Map(&HEADER_NAME, &COMPARISON, 1),
+        header = "header": optional Kind::Map(&HEADER_NAME, &COMPARISON, 1),
         /// The first cookie of each of these names.
-        "cookie": optional Kind::Map(&COOKIE_NAME, &COMPARISON, 1),
+        cookie = "cookie": optional Kind::Map(&COOKIE_NAME, &COMPARISON, 1),
         /// The first query parameter of each of these names, as it stands in the URL.
-        "query": optional Kind::Map(&QUERY_NAME, &COMPARISON, 1),
+        query = "query": optional Kind::Map(&QUERY_NAME, &COMPARISON, 1),
         /// The client's address is in one of these networks.
-        "address": optional NETWORKS,
+        address = "address": optional NETWORKS,
         /// This does not hold.
-        "not": optional Kind::Object(&CONDITION),
+        negated = "not": optional Kind::Object(&CONDITION),
     }
     also r#"{"minProperties": 1}"#
 }
@@ -73,15 +73,16 @@ pub(super) fn any_of(list: &Node<'_>, problems: &mut Problems<'_>) -> Option<Vec
 }
 
 fn check(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Condition> {
+    let keys = ConditionKeys::of(node);
     if matches!(node.value, Value::Object(entries) if entries.is_empty()) {
         let allowed = "a condition with one part or more of host, path, method, header, cookie, query, address, not";
         problems.add(node, "an empty condition", allowed);
     }
-    let host = stated(node.get("host"), |node| pattern::check_host(node, problems));
-    let path = stated(node.get("path"), |node| pattern::check_path(node, problems));
+    let host = stated(keys.host, |node| pattern::check_host(node, problems));
+    let path = stated(keys.path, |node| pattern::check_path(node, problems));
     let [headers, cookies, query] =
-        ["header", "cookie", "query"].map(|key| check_patterns(node.get(key), problems));
-    let not = stated(node.get("not"), |node| check(node, problems));
+        [keys.header, keys.cookie, keys.query].map(|node| check_patterns(node, problems));
+    let not = stated(keys.negated, |node| check(node, problems));
     let mut named = Vec::new();
     for (name, pattern) in headers? {
         named.push((HeaderName::new(&name)?, pattern));
@@ -89,11 +90,11 @@ fn check(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Condition> {
     Some(Condition {
         host: host?,
         path: path?,
-        method: node.get("method").entries().iter().filter_map(Node::string).collect(),
+        method: keys.method.entries().iter().filter_map(Node::string).collect(),
         headers: named,
         cookies: cookies?,
         query: query?,
-        address: networks(node.get("address")),
+        address: networks(keys.address),
         not: not?.map(Box::new),
     })
 }

@@ -3,47 +3,50 @@
 use crate::http::cookie::SameSite;
 use crate::http::SetCookie;
 
-use super::node::{Node, Problems};
-use super::scalar::{whole_seconds, LONGEST};
-use super::shape::{shape, Kind, Scalar, Text};
 use super::text::{has_control, is_label, COOKIE_NAME};
+use crate::document::node::{Node, Problems};
+use crate::document::scalar::{whole_seconds, LONGEST};
+use crate::document::shape::{shape, words, Kind, Scalar, Text};
+
+words! {
+    SAME_SITE, same_site: SameSite {
+        "Strict" => SameSite::Strict, "Lax" => SameSite::Lax, "None" => SameSite::None
+    }
+}
 
 shape! {
     /// A cookie that is handed out.
-    COOKIE: "Cookie", "an object with the cookie's name" {
+    COOKIE, CookieKeys: "Cookie", "an object with the cookie's name" {
         /// The cookie's name.
-        "name": required Kind::Text(&COOKIE_NAME),
+        name = "name": required Kind::Text(&COOKIE_NAME),
         /// The paths for which browsers send it back.
-        "path": default Kind::Text(&COOKIE_PATH) => Scalar::Text("/"),
+        path = "path": default Kind::Text(&COOKIE_PATH) => Scalar::Text("/"),
         /// The domain for which browsers send it back, its subdomains included; absent, the host alone.
-        "domain": optional Kind::Text(&DOMAIN),
+        domain = "domain": optional Kind::Text(&DOMAIN),
         /// How long browsers keep it; absent, until they are closed.
-        "maxAge": optional whole_seconds(1000, LONGEST),
+        max_age = "maxAge": optional whole_seconds(1000, LONGEST),
         /// Whether browsers send it over https only; absent, if the request came over https.
-        "secure": optional Kind::Flag,
+        secure = "secure": optional Kind::Flag,
         /// Whether scripts in the page cannot see it.
-        "httpOnly": default Kind::Flag => Scalar::Flag(true),
+        http_only = "httpOnly": default Kind::Flag => Scalar::Flag(true),
         /// Whether browsers send it with requests from other sites; None needs https.
-        "sameSite": default Kind::Word(&["Strict", "Lax", "None"]) => Scalar::Text("Lax"),
+        same_site = "sameSite": default SAME_SITE => Scalar::Text("Lax"),
         /// Whether browsers keep one for each site that embeds the page; needs https.
-        "partitioned": default Kind::Flag => Scalar::Flag(false),
+        partitioned = "partitioned": default Kind::Flag => Scalar::Flag(false),
     }
 }
 
 pub(super) fn check(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<SetCookie> {
-    let [path, domain, secure] = ["path", "domain", "secure"].map(|key| node.get(key));
-    let name = node.get("name").text().unwrap_or_default();
-    let same_site = match node.get("sameSite").text() {
-        Some("Strict") => SameSite::Strict,
-        Some("None") => SameSite::None,
-        _ => SameSite::Lax,
-    };
-    let partitioned = node.get("partitioned").flag();
+    let keys = CookieKeys::of(node);
+    let (path, domain, secure) = (keys.path, keys.domain, keys.secure);
+    let name = keys.name.text().unwrap_or_default();
+    let same_site = same_site(keys.same_site);
+    let partitioned = keys.partitioned.flag();
     let has_prefix = |prefix: &str| {
         name.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix))
     };
     let host_only = has_prefix("__Host-");
-    let why = if same_site == SameSite::None {
+    let why = if same_site == Some(SameSite::None) {
         Some("because sameSite is None")
     } else if partitioned == Some(true) {
         Some("because partitioned is true")
@@ -62,14 +65,14 @@ pub(super) fn check(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<SetC
         problems.add(domain, "a domain", "none, because of the cookie's name");
     }
     Some(SetCookie {
-        name: node.get("name").string()?,
+        name: keys.name.string()?,
         path: path.string()?,
         domain: domain.string(),
-        max_age: node.get("maxAge").number().map(|length| length / 1000),
+        max_age: keys.max_age.number().map(|length| length / 1000),
         // Browsers drop such a cookie without `Secure`, also one that came over http.
         secure: secure.flag().or(why.map(|_| true)),
-        http_only: node.get("httpOnly").flag()?,
-        same_site,
+        http_only: keys.http_only.flag()?,
+        same_site: same_site?,
         partitioned: partitioned?,
     })
 }

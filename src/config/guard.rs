@@ -2,12 +2,12 @@
 
 use crate::bucket::VersionIndex;
 
-use super::node::{Node, Problems};
-use super::scalar::{count, span, LONGEST, RATIO, TIMES};
-use super::shape::{shape, Kind, Scalar};
 use super::text::REFERENCE;
 use super::version::Versions;
 use super::{Millis, Ratio};
+use crate::document::node::{Node, Problems};
+use crate::document::scalar::{count, span, LONGEST, RATIO, TIMES};
+use crate::document::shape::{shape, Kind, Scalar};
 
 /// When a version other than stable is taken out of traffic, and for how long.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,24 +38,24 @@ pub struct Latency {
 
 shape! {
     /// When a version other than stable is taken out of traffic, and for how long.
-    GUARD: "Guard", "an object with maxFailureRatio, or slowerThan and maxSlowRatio" {
+    GUARD, GuardKeys: "Guard", "an object with maxFailureRatio, or slowerThan and maxSlowRatio" {
         /// The length of the sliding window.
-        "window": default span(1000, 3_600_000) => Scalar::Text("30s"),
+        window = "window": default span(1000, 3_600_000) => Scalar::Text("30s"),
         /// The fewest answers in the window that say anything.
-        "minRequests": default count(1, 1_000_000_000) => Scalar::Number(50.0),
+        min_requests = "minRequests": default count(1, 1_000_000_000) => Scalar::Number(50.0),
         /// Trips above this share of failures, if it is also timesWorseThanStable times stable's own.
-        "maxFailureRatio": optional RATIO,
+        max_failure_ratio = "maxFailureRatio": optional RATIO,
         /// How many times stable's own share of failures a version's must be.
-        "timesWorseThanStable": default TIMES => Scalar::Number(2.0),
+        times_worse_than_stable = "timesWorseThanStable": default TIMES => Scalar::Number(2.0),
         /// What a slow answer takes longer than.
-        "slowerThan": optional span(1, 3_600_000),
+        slower_than = "slowerThan": optional span(1, 3_600_000),
         /// Trips above this share of slow answers.
-        "maxSlowRatio": optional RATIO,
+        max_slow_ratio = "maxSlowRatio": optional RATIO,
         /// How long a version stays out before a tenth of its users try it again; absent, until the
         /// rollout's configuration changes.
-        "retryAfter": optional span(1000, LONGEST),
+        retry_after = "retryAfter": optional span(1000, LONGEST),
         /// The version that gets the users of one that is out; absent, stable.
-        "fallback": optional Kind::Text(&REFERENCE),
+        fallback = "fallback": optional Kind::Text(&REFERENCE),
     }
     also r#"{"anyOf": [{"required": ["maxFailureRatio"]}, {"required": ["maxSlowRatio"]}],
         "dependentRequired": {"slowerThan": ["maxSlowRatio"], "maxSlowRatio": ["slowerThan"]}}"#
@@ -66,8 +66,9 @@ pub(super) fn check(
     versions: &Versions<'_>,
     problems: &mut Problems<'_>,
 ) -> Option<Guard> {
-    let failures = node.get("maxFailureRatio");
-    let (slower, slow) = (node.get("slowerThan"), node.get("maxSlowRatio"));
+    let keys = GuardKeys::of(node);
+    let failures = keys.max_failure_ratio;
+    let (slower, slow) = (keys.slower_than, keys.max_slow_ratio);
     if failures.is_absent() && slow.is_absent() && slower.is_absent() {
         problems.add(node, "neither maxFailureRatio nor maxSlowRatio", "one of them or both");
     }
@@ -77,21 +78,21 @@ pub(super) fn check(
     if slow.is_given() && slower.is_absent() {
         problems.add(node, "maxSlowRatio without slowerThan", "both or neither");
     }
-    let fallback = node.get("fallback");
+    let fallback = keys.fallback;
     let fallback = match fallback.text() {
         Some(name) => versions.find(name, fallback, problems),
         None => Some(versions.stable),
     };
     Some(Guard {
-        window: node.get("window").number()?,
-        min_requests: node.get("minRequests").number()?,
+        window: keys.window.number()?,
+        min_requests: keys.min_requests.number()?,
         max_failure_ratio: ratio(failures),
-        times_worse_than_stable: node.get("timesWorseThanStable").small()?,
+        times_worse_than_stable: keys.times_worse_than_stable.small()?,
         latency: slower
             .number()
             .zip(ratio(slow))
             .map(|(slower_than, max_slow_ratio)| Latency { slower_than, max_slow_ratio }),
-        retry_after: node.get("retryAfter").number(),
+        retry_after: keys.retry_after.number(),
         fallback: fallback?,
     })
 }

@@ -2,10 +2,10 @@
 
 use crate::http::HeaderName;
 
-use super::node::{Node, Problems};
-use super::read::exactly_one;
-use super::shape::{shape, Kind};
 use super::text::{header, COOKIE_NAME, HEADER_NAME, QUERY_NAME};
+use crate::document::node::{Node, Problems};
+use crate::document::read::exactly_one;
+use crate::document::shape::{shape, Kind};
 
 /// One place to read a user's key; an empty value is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,29 +22,30 @@ pub enum KeySource {
 
 shape! {
     /// One place to read a user's key: exactly one of header, cookie, query and address.
-    KEY_SOURCE: "KeySource", "an object with exactly one of header, cookie, query, address" {
+    KEY_SOURCE, KeySourceKeys: "KeySource", "an object with exactly one of header, cookie, query, address" {
         /// A header's name.
-        "header": optional Kind::Text(&HEADER_NAME),
+        header = "header": optional Kind::Text(&HEADER_NAME),
         /// A cookie's name.
-        "cookie": optional Kind::Text(&COOKIE_NAME),
+        cookie = "cookie": optional Kind::Text(&COOKIE_NAME),
         /// A query parameter's name.
-        "query": optional Kind::Text(&QUERY_NAME),
+        query = "query": optional Kind::Text(&QUERY_NAME),
         /// The client address that the proxy trusts, without its port.
-        "address": optional Kind::True,
+        address = "address": optional Kind::True,
     }
     also r#"{"minProperties": 1, "maxProperties": 1}"#
 }
 
 pub(super) fn check(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<KeySource> {
-    exactly_one(node, &["header", "cookie", "query", "address"], problems);
-    if let Some(name) = header(node.get("header")) {
+    let keys = KeySourceKeys::of(node);
+    exactly_one(node, &[keys.header, keys.cookie, keys.query, keys.address], problems);
+    if let Some(name) = header(keys.header) {
         return Some(KeySource::Header(name));
     }
-    if let Some(name) = node.get("cookie").string() {
+    if let Some(name) = keys.cookie.string() {
         return Some(KeySource::Cookie(name));
     }
-    if let Some(name) = node.get("query").string() {
+    if let Some(name) = keys.query.string() {
         return Some(KeySource::Query(name));
     }
-    node.get("address").flag().map(|_| KeySource::Address)
+    keys.address.flag().map(|_| KeySource::Address)
 }

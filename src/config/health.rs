@@ -3,12 +3,12 @@
 use crate::bucket::VersionIndex;
 use crate::hash::fingerprint;
 
-use super::node::{Node, Problems};
-use super::scalar::{count, span};
-use super::shape::{shape, Kind, Scalar, Text};
 use super::text::{is_visible, AUTHORITY, CLUSTER_NAME, REFERENCE};
 use super::version::Versions;
 use super::Millis;
+use crate::document::node::{Node, Problems};
+use crate::document::scalar::{count, span};
+use crate::document::shape::{shape, Kind, Scalar, Text};
 
 /// How one version's cluster is polled.
 #[derive(Clone, Debug)]
@@ -38,21 +38,21 @@ const ONE: Kind = Kind::Object(&HEALTH);
 
 shape! {
     /// How a version's cluster is polled.
-    HEALTH: "Health", "an object with cluster" {
+    HEALTH, HealthKeys: "Health", "an object with cluster" {
         /// The cluster that is asked.
-        "cluster": required Kind::Text(&CLUSTER_NAME),
+        cluster = "cluster": required Kind::Text(&CLUSTER_NAME),
         /// The path asked for, with a query string if need be.
-        "path": default Kind::Text(&TARGET) => Scalar::Text("/"),
+        path = "path": default Kind::Text(&TARGET) => Scalar::Text("/"),
         /// The host header; absent, the cluster's name.
-        "host": optional Kind::Text(&AUTHORITY),
+        host = "host": optional Kind::Text(&AUTHORITY),
         /// How often it is asked.
-        "interval": default span(500, 3_600_000) => Scalar::Text("5s"),
+        interval = "interval": default span(500, 3_600_000) => Scalar::Text("5s"),
         /// How long an answer may take, at most the interval; absent, 1s or the interval if that is shorter.
-        "timeout": optional span(1, 3_600_000),
+        timeout = "timeout": optional span(1, 3_600_000),
         /// How many failures in a row make it unhealthy.
-        "unhealthyThreshold": default count(1, 1000) => Scalar::Number(3.0),
+        unhealthy_threshold = "unhealthyThreshold": default count(1, 1000) => Scalar::Number(3.0),
         /// How many successes in a row make it healthy again.
-        "healthyThreshold": default count(1, 1000) => Scalar::Number(2.0),
+        healthy_threshold = "healthyThreshold": default count(1, 1000) => Scalar::Number(2.0),
     }
 }
 
@@ -86,23 +86,24 @@ fn check_one(
     version: VersionIndex,
     problems: &mut Problems<'_>,
 ) -> Option<Health> {
-    let interval = node.get("interval").number()?;
-    let stated_timeout = node.get("timeout");
+    let keys = HealthKeys::of(node);
+    let interval = keys.interval.number()?;
+    let stated_timeout = keys.timeout;
     let timeout = stated_timeout.number().unwrap_or(interval.min(1000));
     if timeout > interval {
         let found = stated_timeout.value.shown();
         problems.add(stated_timeout, &found, "a duration of at most the interval");
     }
-    let cluster = node.get("cluster").string()?;
+    let cluster = keys.cluster.string()?;
     Some(Health {
         version,
         fingerprint: fingerprint(node.value.canonical().as_bytes()),
-        path: node.get("path").string()?,
-        host: node.get("host").string().unwrap_or_else(|| cluster.clone()),
+        path: keys.path.string()?,
+        host: keys.host.string().unwrap_or_else(|| cluster.clone()),
         cluster,
         interval,
         timeout,
-        unhealthy_threshold: node.get("unhealthyThreshold").small()?,
-        healthy_threshold: node.get("healthyThreshold").small()?,
+        unhealthy_threshold: keys.unhealthy_threshold.small()?,
+        healthy_threshold: keys.healthy_threshold.small()?,
     })
 }

@@ -2,9 +2,9 @@
 
 use crate::http::Network;
 
-use super::node::Node;
-use super::shape::{shape, Kind, Scalar};
 use super::text::{networks, NETWORKS};
+use crate::document::node::Node;
+use crate::document::shape::{shape, Kind, Scalar};
 
 /// Peers whose route header, or baggage member, is taken as the decision.
 #[derive(Clone, Debug)]
@@ -17,18 +17,16 @@ pub struct Inherit {
 
 shape! {
     /// Peers whose route header is taken as the decision.
-    INHERIT: "Inherit", "an object with addresses" {
+    INHERIT, InheritKeys: "Inherit", "an object with addresses" {
         /// The networks of these peers.
-        "addresses": required NETWORKS,
+        addresses = "addresses": required NETWORKS,
         /// Whether the baggage member counts too.
-        "baggage": default Kind::Flag => Scalar::Flag(false),
+        baggage = "baggage": default Kind::Flag => Scalar::Flag(false),
     }
 }
 
 /// `None` if it is not given, or bad.
 pub(super) fn check(node: &Node<'_>) -> Option<Inherit> {
-    Some(Inherit {
-        addresses: networks(node.get("addresses"))?,
-        baggage: node.get("baggage").flag()?,
-    })
+    let keys = InheritKeys::of(node);
+    Some(Inherit { addresses: networks(keys.addresses)?, baggage: keys.baggage.flag()? })
 }

@@ -11,25 +11,15 @@ mod guard;
 mod hash_key;
 mod health;
 mod inherit;
-mod node;
 mod output;
 mod overrides;
 mod pattern;
 mod pin;
-mod problem;
-mod protobuf;
 mod ramp;
-mod read;
 mod rollout;
 mod rule;
-mod scalar;
-#[cfg(not(target_arch = "wasm32"))]
-mod schema;
-mod shape;
 mod shared;
-mod suggest;
 mod text;
-mod value;
 mod version;
 
 pub use condition::Condition;
@@ -40,21 +30,29 @@ pub use inherit::Inherit;
 pub use output::Output;
 pub use overrides::{Overrides, Require, SecretHeader};
 pub use pin::Pin;
-pub use problem::{Path, PathSegment, Problem};
 pub use ramp::{Ramp, Step};
 pub use rollout::{Mode, Rollout};
 pub use rule::{Choice, Rule};
-pub use scalar::{parse_duration, parse_instant, Millis, Ratio};
-#[cfg(not(target_arch = "wasm32"))]
-pub use schema::schema;
-pub use value::Value;
 pub use version::Version;
 
+pub use crate::document::{
+    parse_duration, parse_instant, Millis, Path, PathSegment, Problem, Ratio, Value,
+};
+
+use crate::document::node::{Node, Problems, Read};
+use crate::document::read;
+use crate::document::read_struct;
+use crate::document::shape::{shape, Kind};
+
 use condition::{any_of, CONDITIONS};
-use node::{Node, Problems, Read};
 use rollout::ROLLOUT;
-use shape::{shape, Kind};
 use text::SEGMENT_NAME;
+
+/// The JSON Schema of the configuration.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn schema() -> serde_json::Value {
+    crate::document::schema("Cohort configuration", &CONFIG)
+}
 
 /// A whole configuration, checked: what it says can be done as it says it.
 #[derive(Debug, Default)]
@@ -74,11 +72,11 @@ pub struct Segment {
 
 shape! {
     /// What Cohort does with requests: Istio's pluginConfig, Envoy's configuration.
-    CONFIG: "Config", "an object with rollouts" {
+    CONFIG, ConfigKeys: "Config", "an object with rollouts" {
         /// Conditions under a name, which rules refer to; any of a name's conditions is enough.
-        "segments": optional Kind::Map(&SEGMENT_NAME, &CONDITIONS, 0),
+        segments = "segments": optional Kind::Map(&SEGMENT_NAME, &CONDITIONS, 0),
         /// The rollouts; every one that matches a request is decided, in order.
-        "rollouts": required Kind::List(&Kind::Object(&ROLLOUT), 0),
+        rollouts = "rollouts": required Kind::List(&Kind::Object(&ROLLOUT), 0),
     }
 }
 
@@ -113,7 +111,7 @@ impl Config {
     /// # Errors
     /// Every problem, in the order of the document; at least one.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Vec<Problem>> {
-        Self::from_json(bytes).or_else(|problems| match protobuf::read_struct(bytes) {
+        Self::from_json(bytes).or_else(|problems| match read_struct(bytes) {
             Some(value) if !bytes.is_empty() => Self::from_value(&value),
             _ => Err(problems),
         })
@@ -132,18 +130,19 @@ impl Config {
     }
 
     fn check(top: &Node<'_>, problems: &mut Problems<'_>) -> Option<Self> {
+        let keys = ConfigKeys::of(top);
         let mut segments = Vec::new();
         let mut names = Vec::new();
-        for entry in top.get("segments").entries() {
+        for entry in keys.segments.entries() {
             let any = any_of(entry, problems).unwrap_or_default();
             segments.push(Segment { name: entry.key.to_owned(), any });
             names.push(entry.key);
         }
         // Nothing can be said about references to segments where those cannot be read.
-        let known = !matches!(top.get("segments").read, Read::Bad);
+        let known = !matches!(keys.segments.read, Read::Bad);
         let names = known.then_some(names.as_slice());
 
-        let list = top.get("rollouts");
+        let list = keys.rollouts;
         let mut rollouts = Vec::new();
         for rollout in list.entries().iter().filter(|rollout| rollout.is_given()) {
             rollouts.extend(rollout::check(rollout, names, problems));

@@ -3,9 +3,9 @@
 use crate::http::headers::fold;
 use crate::http::HeaderName;
 
-use super::node::{Node, Problems};
-use super::shape::{shape, Kind, Scalar};
 use super::text::{header, OWN_HEADER};
+use crate::document::node::{Node, Problems};
+use crate::document::shape::{shape, Kind, Scalar};
 
 /// Where a decision is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,17 +24,17 @@ pub struct Output {
 
 shape! {
     /// Where a decision is written.
-    OUTPUT: "Output", "an object" {
+    OUTPUT, OutputKeys: "Output", "an object" {
         /// Request header with the version's name; absent, x-cohort- and the rollout's name.
-        "routeHeader": optional Kind::Text(&OWN_HEADER),
+        route_header = "routeHeader": optional Kind::Text(&OWN_HEADER),
         /// Request header with the version's cluster, for routes with cluster_header; every version has one.
-        "clusterHeader": optional Kind::Text(&OWN_HEADER),
+        cluster_header = "clusterHeader": optional Kind::Text(&OWN_HEADER),
         /// Response header with the version's name.
-        "responseHeader": optional Kind::Text(&OWN_HEADER),
+        response_header = "responseHeader": optional Kind::Text(&OWN_HEADER),
         /// Response header with the reason.
-        "reasonHeader": optional Kind::Text(&OWN_HEADER),
+        reason_header = "reasonHeader": optional Kind::Text(&OWN_HEADER),
         /// Whether the baggage member cohort-ROLLOUT=VERSION is set on the request.
-        "baggage": default Kind::Flag => Scalar::Flag(false),
+        baggage = "baggage": default Kind::Flag => Scalar::Flag(false),
     }
 }
 
@@ -44,20 +44,21 @@ pub(super) fn check(
     name: Option<&str>,
     problems: &mut Problems<'_>,
 ) -> Option<Output> {
+    let keys = OutputKeys::of(node);
     let default = name.and_then(|name| HeaderName::new(&format!("x-cohort-{name}")));
     let output = Output {
-        route_header: header(node.get("routeHeader")).or(default)?,
-        cluster_header: header(node.get("clusterHeader")),
-        response_header: header(node.get("responseHeader")),
-        reason_header: header(node.get("reasonHeader")),
-        baggage: node.get("baggage").flag().unwrap_or_default(),
+        route_header: header(keys.route_header).or(default)?,
+        cluster_header: header(keys.cluster_header),
+        response_header: header(keys.response_header),
+        reason_header: header(keys.reason_header),
+        baggage: keys.baggage.flag().unwrap_or_default(),
     };
     if output.cluster_header.as_ref().is_some_and(|header| same(header, &output.route_header)) {
-        another(node.get("clusterHeader"), "the route header", problems);
+        another(keys.cluster_header, "the route header", problems);
     }
     if let (Some(response), Some(reason)) = (&output.response_header, &output.reason_header) {
         if same(response, reason) {
-            another(node.get("reasonHeader"), "the response header", problems);
+            another(keys.reason_header, "the response header", problems);
         }
     }
     Some(output)

@@ -3,13 +3,13 @@
 use crate::bucket::VersionIndex;
 use crate::http::{HeaderName, Network};
 
-use super::node::{stated, Node, Problems};
-use super::shape::{shape, Kind, Text};
 use super::text::{
     header, networks, COOKIE_NAME, FILLED, HEADER_NAME, NETWORKS, OWN_HEADER, QUERY_NAME, REFERENCE,
 };
-use super::value::shortened;
 use super::version::Versions;
+use crate::document::node::{stated, Node, Problems};
+use crate::document::shape::{shape, Kind, Text};
+use crate::document::value::shortened;
 
 /// Where an override is read, in this order: header, query parameter, cookie; at least one.
 #[derive(Clone, Debug)]
@@ -39,17 +39,17 @@ pub struct SecretHeader {
 
 shape! {
     /// How a person asks for a version, by its name: one or more of header, query and cookie.
-    OVERRIDES: "Overrides", "an object with header, query or cookie" {
+    OVERRIDES, OverridesKeys: "Overrides", "an object with header, query or cookie" {
         /// A header's name.
-        "header": optional Kind::Text(&HEADER_NAME),
+        header = "header": optional Kind::Text(&HEADER_NAME),
         /// A query parameter's name.
-        "query": optional Kind::Text(&QUERY_NAME),
+        query = "query": optional Kind::Text(&QUERY_NAME),
         /// A cookie's name.
-        "cookie": optional Kind::Text(&COOKIE_NAME),
+        cookie = "cookie": optional Kind::Text(&COOKIE_NAME),
         /// Words that stand for a version, beside the versions' own names.
-        "values": optional Kind::Map(&FILLED, &Kind::Text(&REFERENCE), 0),
+        values = "values": optional Kind::Map(&FILLED, &Kind::Text(&REFERENCE), 0),
         /// What must hold for an override to count.
-        "require": optional Kind::Object(&REQUIRE),
+        require = "require": optional Kind::Object(&REQUIRE),
     }
     also r#"{"anyOf": [{"required": ["header"]}, {"required": ["query"]}, {"required": ["cookie"]}]}"#
 }
@@ -59,16 +59,17 @@ pub(super) fn check(
     versions: &Versions<'_>,
     problems: &mut Problems<'_>,
 ) -> Option<Overrides> {
-    let [by_header, query, cookie] = ["header", "query", "cookie"].map(|key| node.get(key));
-    if by_header.is_absent() && query.is_absent() && cookie.is_absent() && !node.odd {
+    let keys = OverridesKeys::of(node);
+    let (by_header, query, cookie) = (keys.header, keys.query, keys.cookie);
+    if by_header.is_absent() && query.is_absent() && cookie.is_absent() && !node.has_unknown_keys {
         problems.add(node, "none of header, query, cookie", "one of them or more");
     }
-    let require = stated(node.get("require"), |node| Some(check_require(node, problems)));
+    let require = stated(keys.require, |node| Some(check_require(node, problems)));
     Some(Overrides {
         header: header(by_header),
         query: query.string(),
         cookie: cookie.string(),
-        values: check_values(node.get("values"), versions, problems),
+        values: check_values(keys.values, versions, problems),
         require: require?.unwrap_or_default(),
     })
 }
@@ -97,23 +98,24 @@ fn check_values(
 
 shape! {
     /// What must hold for an override to count: everything that is stated.
-    REQUIRE: "Require", "an object with addresses, or secretHeader and secretSha256" {
+    REQUIRE, RequireKeys: "Require", "an object with addresses, or secretHeader and secretSha256" {
         /// The client's address is in one of these networks.
-        "addresses": optional NETWORKS,
+        addresses = "addresses": optional NETWORKS,
         /// A header that never reaches an upstream.
-        "secretHeader": optional Kind::Text(&OWN_HEADER),
+        secret_header = "secretHeader": optional Kind::Text(&OWN_HEADER),
         /// The SHA-256 of that header's value.
-        "secretSha256": optional Kind::Text(&SHA256),
+        secret_sha256 = "secretSha256": optional Kind::Text(&SHA256),
     }
     also r#"{"minProperties": 1,
         "dependentRequired": {"secretHeader": ["secretSha256"], "secretSha256": ["secretHeader"]}}"#
 }
 
 fn check_require(node: &Node<'_>, problems: &mut Problems<'_>) -> Require {
-    let addresses = node.get("addresses");
-    let (name, digest) = (node.get("secretHeader"), node.get("secretSha256"));
+    let keys = RequireKeys::of(node);
+    let addresses = keys.addresses;
+    let (name, digest) = (keys.secret_header, keys.secret_sha256);
     let nothing = addresses.is_absent() && name.is_absent() && digest.is_absent();
-    let alone = if nothing && !node.odd {
+    let alone = if nothing && !node.has_unknown_keys {
         "an empty object"
     } else if name.is_given() && digest.is_absent() {
         "secretHeader without secretSha256"

@@ -3,31 +3,31 @@
 use crate::http::pattern::{compile, Test};
 use crate::http::Pattern;
 
-use super::node::{Node, Problems};
-use super::read::exactly_one;
-use super::shape::{shape, Kind, Scalar};
 use super::text::ANY;
-use super::value::shortened;
+use crate::document::node::{Node, Problems};
+use crate::document::read::exactly_one;
+use crate::document::shape::{shape, Kind, Scalar};
+use crate::document::value::shortened;
 
 shape! {
     /// A comparison of a text: exactly one of exact, prefix, suffix, contains, regex, in and present.
-    PATTERN: "Pattern", "an object with exactly one of exact, prefix, suffix, contains, regex, in, present" {
+    PATTERN, PatternKeys: "Pattern", "an object with exactly one of exact, prefix, suffix, contains, regex, in, present" {
         /// The whole text.
-        "exact": optional Kind::Text(&ANY),
+        exact = "exact": optional Kind::Text(&ANY),
         /// How the text starts.
-        "prefix": optional Kind::Text(&ANY),
+        prefix = "prefix": optional Kind::Text(&ANY),
         /// How the text ends.
-        "suffix": optional Kind::Text(&ANY),
+        suffix = "suffix": optional Kind::Text(&ANY),
         /// What stands anywhere in the text.
-        "contains": optional Kind::Text(&ANY),
+        contains = "contains": optional Kind::Text(&ANY),
         /// A regular expression that matches anywhere in the text, in linear time; at most 1,000 characters.
-        "regex": optional Kind::Text(&ANY),
+        regex = "regex": optional Kind::Text(&ANY),
         /// The whole text is one of these.
-        "in": optional Kind::List(&Kind::Text(&ANY), 1),
+        among = "in": optional Kind::List(&Kind::Text(&ANY), 1),
         /// Whether there is a value at all.
-        "present": optional Kind::Flag,
+        present = "present": optional Kind::Flag,
         /// Whether ASCII letters of either case are the same.
-        "ignoreCase": default Kind::Flag => Scalar::Flag(false),
+        ignore_case = "ignoreCase": default Kind::Flag => Scalar::Flag(false),
     }
     also r#"{"oneOf": [{"required": ["exact"]}, {"required": ["prefix"]}, {"required": ["suffix"]},
         {"required": ["contains"]}, {"required": ["regex"]}, {"required": ["in"]}, {"required": ["present"]}]}"#
@@ -98,31 +98,35 @@ fn check_part(
     compared: &Compared,
     problems: &mut Problems<'_>,
 ) -> Option<Pattern> {
-    let kinds = ["exact", "prefix", "suffix", "contains", "regex", "in", "present"];
-    exactly_one(node, &kinds, problems);
-    let ignore_case = node.get("ignoreCase").flag()? || compared.fold;
-    let given = kinds.iter().map(|kind| node.get(kind)).find(|node| node.is_given())?;
-    let test = match given.key {
-        "exact" => Test::Exact(compared.bytes(given, true, problems)?),
-        "prefix" => Test::Prefix(compared.bytes(given, true, problems)?),
-        "suffix" => Test::Suffix(compared.bytes(given, false, problems)?),
-        "contains" => Test::Contains(compared.bytes(given, false, problems)?),
-        "in" => {
-            let mut texts = Vec::with_capacity(given.entries().len());
-            for entry in given.entries() {
-                texts.extend(compared.bytes(entry, true, problems));
-            }
-            Test::In(texts)
+    let PatternKeys { exact, prefix, suffix, contains, regex, among, present, ignore_case } =
+        PatternKeys::of(node);
+    exactly_one(node, &[exact, prefix, suffix, contains, regex, among, present], problems);
+    let ignore_case = ignore_case.flag()? || compared.fold;
+    let test = if exact.is_given() {
+        Test::Exact(compared.bytes(exact, true, problems)?)
+    } else if prefix.is_given() {
+        Test::Prefix(compared.bytes(prefix, true, problems)?)
+    } else if suffix.is_given() {
+        Test::Suffix(compared.bytes(suffix, false, problems)?)
+    } else if contains.is_given() {
+        Test::Contains(compared.bytes(contains, false, problems)?)
+    } else if among.is_given() {
+        let mut texts = Vec::with_capacity(among.entries().len());
+        for entry in among.entries() {
+            texts.extend(compared.bytes(entry, true, problems));
         }
-        "regex" => match compile(given.text()?, ignore_case) {
+        Test::In(texts)
+    } else if let Some(text) = regex.text() {
+        match compile(text, ignore_case) {
             Ok(regex) => Test::Regex(Box::new(regex)),
             Err(found) => {
                 let allowed = "a regular expression of at most 1000 characters, without look-around and back-references";
-                problems.add(given, &found, allowed);
+                problems.add(regex, &found, allowed);
                 return None;
             }
-        },
-        _ => Test::Present(given.flag()?),
+        }
+    } else {
+        Test::Present(present.flag()?)
     };
     // Host names have no case, and exact ones are in lower case as the request's is.
     let exact = matches!(test, Test::Exact(_) | Test::In(_));

@@ -7,8 +7,8 @@ use base64ct::{Base64Unpadded, Encoding};
 use crate::http::SetCookie;
 
 use super::cookie::{self, COOKIE};
-use super::node::{Node, Problems};
-use super::shape::{shape, Kind, Text};
+use crate::document::node::{Node, Problems};
+use crate::document::shape::{shape, Kind, Text};
 
 /// How a user's version is remembered.
 #[derive(Clone)]
@@ -33,22 +33,23 @@ impl fmt::Debug for Pin {
 
 shape! {
     /// How a user's version is remembered.
-    PIN: "Pin", "an object with cookie" {
+    PIN, PinKeys: "Pin", "an object with cookie" {
         /// The cookie that remembers it.
-        "cookie": required Kind::Object(&COOKIE),
+        cookie = "cookie": required Kind::Object(&COOKIE),
         /// Pins of another generation are worth nothing.
-        "generation": optional Kind::Text(&GENERATION),
+        generation = "generation": optional Kind::Text(&GENERATION),
         /// The key that pins are signed with, in base64; 16 bytes or more. The rollout has a hashKey or
         /// an anonymousId.
-        "signingKey": optional Kind::Text(&SIGNING_KEY),
+        signing_key = "signingKey": optional Kind::Text(&SIGNING_KEY),
     }
 }
 
 pub(super) fn check(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Pin> {
+    let keys = PinKeys::of(node);
     Some(Pin {
-        cookie: cookie::check(node.get("cookie"), problems)?,
-        generation: node.get("generation").string().unwrap_or_default(),
-        signing_key: node.get("signingKey").text().and_then(signing_key),
+        cookie: cookie::check(keys.cookie, problems)?,
+        generation: keys.generation.string().unwrap_or_default(),
+        signing_key: keys.signing_key.text().and_then(signing_key),
     })
 }
 
@@ -81,8 +82,8 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 
 shape! {
     /// How a visitor without a key gets one.
-    ANONYMOUS_ID: "AnonymousId", "an object with cookie" {
+    ANONYMOUS_ID, AnonymousIdKeys: "AnonymousId", "an object with cookie" {
         /// The cookie that carries the random id.
-        "cookie": required Kind::Object(&COOKIE),
+        cookie = "cookie": required Kind::Object(&COOKIE),
     }
 }

@@ -2,11 +2,11 @@
 
 use crate::bucket::Split;
 
-use super::node::{Node, Problems};
-use super::scalar::{parse_instant, span, INSTANT, LONGEST};
-use super::shape::{shape, Kind};
 use super::version::{Versions, WEIGHTS};
 use super::Millis;
+use crate::document::node::{Node, Problems};
+use crate::document::scalar::{parse_instant, span, INSTANT, LONGEST};
+use crate::document::shape::{shape, Kind};
 
 /// Weights that follow the clock.
 #[derive(Debug)]
@@ -28,21 +28,21 @@ pub struct Step {
 shape! {
     /// Weights that follow the clock: before start those of versions, from then on those of the last
     /// step reached.
-    RAMP: "Ramp", "an object with start and steps" {
+    RAMP, RampKeys: "Ramp", "an object with start and steps" {
         /// When the ramp starts.
-        "start": required Kind::Text(&INSTANT),
+        start = "start": required Kind::Text(&INSTANT),
         /// The steps, each after the one before.
-        "steps": required Kind::List(&Kind::Object(&STEP), 1),
+        steps = "steps": required Kind::List(&Kind::Object(&STEP), 1),
     }
 }
 
 shape! {
     /// Weights from a point in time on.
-    STEP: "Step", "an object with after and weights" {
+    STEP, StepKeys: "Step", "an object with after and weights" {
         /// How long after the ramp's start.
-        "after": required span(0, LONGEST),
+        after = "after": required span(0, LONGEST),
         /// The weights from then on; a version that is not named has none.
-        "weights": required WEIGHTS,
+        weights = "weights": required WEIGHTS,
     }
 }
 
@@ -51,11 +51,12 @@ pub(super) fn check(
     versions: &Versions<'_>,
     problems: &mut Problems<'_>,
 ) -> Option<Ramp> {
+    let keys = RampKeys::of(node);
     let mut latest: Option<Millis> = None;
     let mut steps = Vec::new();
-    for step in node.get("steps").entries() {
-        let split = versions.split(step.get("weights"), problems);
-        let after_at = step.get("after");
+    for step in keys.steps.entries() {
+        let split = versions.split(StepKeys::of(step).weights, problems);
+        let after_at = StepKeys::of(step).after;
         let Some(after) = after_at.number() else { continue };
         if latest.is_some_and(|latest| latest >= after) {
             let found = after_at.value.shown();
@@ -66,5 +67,5 @@ pub(super) fn check(
             steps.push(Step { after, split });
         }
     }
-    Some(Ramp { start: parse_instant(node.get("start").text()?)?, steps })
+    Some(Ramp { start: parse_instant(keys.start.text()?)?, steps })
 }

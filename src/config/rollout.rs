@@ -9,19 +9,19 @@ use super::guard::{self, GUARD};
 use super::hash_key::{self, KEY_SOURCE};
 use super::health::{self, HEALTH_BY_VERSION};
 use super::inherit::{self, INHERIT};
-use super::node::{stated, Node, Problems};
-use super::output::{self, another, same, OUTPUT};
+use super::output::{self, another, same, OutputKeys, OUTPUT};
 use super::overrides::{self, OVERRIDES};
-use super::pin::{self, ANONYMOUS_ID, PIN};
+use super::pin::{self, AnonymousIdKeys, ANONYMOUS_ID, PIN};
 use super::ramp::{self, RAMP};
-use super::rule::{self, RULE};
-use super::shape::{shape, Kind, Scalar};
+use super::rule::{self, RuleKeys, RULE};
 use super::text::{FILLED, NAME};
-use super::version::{self, again, Versions, VERSION};
+use super::version::{self, again, VersionKeys, Versions, VERSION};
 use super::{
     cookie, Condition, Guard, Health, Inherit, KeySource, Output, Overrides, Pin, Ramp, Rule,
     Version,
 };
+use crate::document::node::{stated, Node, Problems};
+use crate::document::shape::{shape, words, Kind, Scalar};
 
 /// One named split of traffic among versions.
 #[derive(Debug)]
@@ -75,45 +75,55 @@ impl Rollout {
     }
 }
 
+words! {
+    MODE, mode: Mode { "enforce" => Mode::Enforce, "shadow" => Mode::Shadow }
+}
+
+words! {
+    HASH_SCHEME, scheme: Scheme {
+        "cohort" => Scheme::Cohort, "unleash" => Scheme::Unleash, "flagd" => Scheme::Flagd
+    }
+}
+
 shape! {
     /// One named split of traffic among versions.
-    ROLLOUT: "Rollout", "an object with name and versions" {
+    ROLLOUT, RolloutKeys: "Rollout", "an object with name and versions" {
         /// The rollout's name, unique in the configuration.
-        "name": required Kind::Text(&NAME),
+        name = "name": required Kind::Text(&NAME),
         /// false is the kill switch: everyone gets stable.
-        "enabled": default Kind::Flag => Scalar::Flag(true),
+        enabled = "enabled": default Kind::Flag => Scalar::Flag(true),
         /// enforce, or shadow: decide, count and log, and do nothing to a request but remove a client's
         /// own copy of the output headers.
-        "mode": default Kind::Word(&["enforce", "shadow"]) => Scalar::Text("enforce"),
+        mode = "mode": default MODE => Scalar::Text("enforce"),
         /// Which requests the rollout is for: any of these conditions is enough; absent, every request.
-        "match": optional CONDITIONS,
+        matches = "match": optional CONDITIONS,
         /// The versions; exactly one has no weight: it is stable and gets the remainder.
-        "versions": required Kind::List(&Kind::Object(&VERSION), 2),
+        versions = "versions": required Kind::List(&Kind::Object(&VERSION), 2),
         /// Where a user's key is read: the first entry that yields a non-empty value.
-        "hashKey": optional Kind::List(&Kind::Object(&KEY_SOURCE), 1),
+        hash_key = "hashKey": optional Kind::List(&Kind::Object(&KEY_SOURCE), 1),
         /// What makes two rollouts put the same user in independent places; absent, the rollout's name.
-        "salt": optional Kind::Text(&FILLED),
+        salt = "salt": optional Kind::Text(&FILLED),
         /// How a key becomes a place: cohort, or where an Unleash SDK or flagd would put the same user
         /// (whole-number weights only).
-        "hashScheme": default Kind::Word(&["cohort", "unleash", "flagd"]) => Scalar::Text("cohort"),
+        hash_scheme = "hashScheme": default HASH_SCHEME => Scalar::Text("cohort"),
         /// How a visitor without a key gets one; absent, such a visitor gets stable.
-        "anonymousId": optional Kind::Object(&ANONYMOUS_ID),
+        anonymous_id = "anonymousId": optional Kind::Object(&ANONYMOUS_ID),
         /// How a user's version is remembered.
-        "pin": optional Kind::Object(&PIN),
+        pin = "pin": optional Kind::Object(&PIN),
         /// How a person asks for a version.
-        "overrides": optional Kind::Object(&OVERRIDES),
+        overrides = "overrides": optional Kind::Object(&OVERRIDES),
         /// Peers whose route header is taken as the decision.
-        "inherit": optional Kind::Object(&INHERIT),
+        inherit = "inherit": optional Kind::Object(&INHERIT),
         /// Who gets a version by what they are: the first rule whose condition holds decides.
-        "rules": optional Kind::List(&Kind::Object(&RULE), 0),
+        rules = "rules": optional Kind::List(&Kind::Object(&RULE), 0),
         /// Weights that follow the clock.
-        "ramp": optional Kind::Object(&RAMP),
+        ramp = "ramp": optional Kind::Object(&RAMP),
         /// When a version is taken out of traffic.
-        "guard": optional Kind::Object(&GUARD),
+        guard = "guard": optional Kind::Object(&GUARD),
         /// How the versions' clusters are polled, by version.
-        "health": optional HEALTH_BY_VERSION,
+        health = "health": optional HEALTH_BY_VERSION,
         /// Where the decision is written.
-        "output": optional Kind::Object(&OUTPUT),
+        output = "output": optional Kind::Object(&OUTPUT),
     }
 }
 
@@ -124,50 +134,43 @@ pub(super) fn check(
     segments: Option<&[&str]>,
     problems: &mut Problems<'_>,
 ) -> Option<Rollout> {
-    let name = node.get("name").text();
-    let scheme = match node.get("hashScheme").text() {
-        Some("unleash") => Scheme::Unleash,
-        Some("flagd") => Scheme::Flagd,
-        _ => Scheme::Cohort,
-    };
-    let matches = stated(node.get("match"), |node| any_of(node, problems));
-    let hash_key = check_hash_key(node.get("hashKey"), problems);
+    let keys = RolloutKeys::of(node);
+    let name = keys.name.text();
+    let scheme = scheme(keys.hash_scheme).unwrap_or(Scheme::Cohort);
+    let matches = stated(keys.matches, |node| any_of(node, problems));
+    let hash_key = check_hash_key(keys.hash_key, problems);
     let anonymous_id =
-        stated(node.get("anonymousId"), |node| cookie::check(node.get("cookie"), problems));
-    let has_key = !node.get("hashKey").is_absent() || !node.get("anonymousId").is_absent();
-    let pin = stated(node.get("pin"), |node| pin::check(node, problems));
+        stated(keys.anonymous_id, |node| cookie::check(AnonymousIdKeys::of(node).cookie, problems));
+    let has_key = !keys.hash_key.is_absent() || !keys.anonymous_id.is_absent();
+    let pin = stated(keys.pin, |node| pin::check(node, problems));
     if matches!(&pin, Some(Some(pin)) if pin.signing_key.is_some()) && !has_key {
         let found = "signingKey without hashKey or anonymousId";
-        problems.add(node.get("pin"), found, "a signed pin where users have a key");
+        problems.add(keys.pin, found, "a signed pin where users have a key");
     }
-    let inherit = stated(node.get("inherit"), inherit::check);
-    let output = output::check(node.get("output"), name, problems);
+    let inherit = stated(keys.inherit, inherit::check);
+    let output = output::check(keys.output, name, problems);
 
-    let list = node.get("versions");
-    let versions = Versions::check(list, scheme, !node.get("ramp").is_absent(), problems);
+    let list = keys.versions;
+    let versions = Versions::check(list, scheme, !keys.ramp.is_absent(), problems);
     if let Some(output) = &output {
         check_headers(node, output, problems);
     }
-    let rules = check_rules(node.get("rules"), segments, &versions, problems);
-    let overrides =
-        stated(node.get("overrides"), |node| overrides::check(node, &versions, problems));
-    let ramp = stated(node.get("ramp"), |node| ramp::check(node, &versions, problems));
-    let guard = stated(node.get("guard"), |node| guard::check(node, &versions, problems));
-    let health = health::check(node.get("health"), &versions, problems);
+    let rules = check_rules(keys.rules, segments, &versions, problems);
+    let overrides = stated(keys.overrides, |node| overrides::check(node, &versions, problems));
+    let ramp = stated(keys.ramp, |node| ramp::check(node, &versions, problems));
+    let guard = stated(keys.guard, |node| guard::check(node, &versions, problems));
+    let health = health::check(keys.health, &versions, problems);
     Some(Rollout {
         name: name?.to_owned(),
         fingerprint: fingerprint(node.value.canonical().as_bytes()),
-        enabled: node.get("enabled").flag()?,
-        mode: match node.get("mode").text()? {
-            "shadow" => Mode::Shadow,
-            _ => Mode::Enforce,
-        },
+        enabled: keys.enabled.flag()?,
+        mode: mode(keys.mode)?,
         matches: matches?,
         versions: list.entries().iter().map(version::check).collect::<Option<_>>()?,
         stable: versions.stable,
         split: versions.own_split(),
         hash_key: hash_key?,
-        salt: node.get("salt").text().or(name)?.to_owned(),
+        salt: keys.salt.text().or(name)?.to_owned(),
         scheme,
         anonymous_id: anonymous_id?,
         pin: pin?,
@@ -200,9 +203,9 @@ fn check_rules(
     let mut names: Vec<&str> = Vec::new();
     let mut rules = Vec::new();
     for rule in node.entries().iter().filter(|rule| rule.is_given()) {
-        if let Some(name) = rule.get("name").text() {
+        if let Some(name) = RuleKeys::of(rule).name.text() {
             if names.contains(&name) {
-                again(name, rule.get("name"), problems);
+                again(name, RuleKeys::of(rule).name, problems);
             }
             names.push(name);
         }
@@ -213,9 +216,10 @@ fn check_rules(
 
 /// Notes a request header that would be set twice, and clusters that go nowhere or come from nowhere.
 fn check_headers(node: &Node<'_>, output: &Output, problems: &mut Problems<'_>) {
-    let cluster_header = node.get("output").get("clusterHeader");
-    for version in node.get("versions").entries().iter().filter(|version| version.is_given()) {
-        let cluster = version.get("cluster");
+    let keys = RolloutKeys::of(node);
+    let cluster_header = OutputKeys::of(keys.output).cluster_header;
+    for version in keys.versions.entries().iter().filter(|version| version.is_given()) {
+        let cluster = VersionKeys::of(version).cluster;
         if cluster.is_absent() && output.cluster_header.is_some() {
             let allowed = "a cluster for every version, because output has a clusterHeader";
             problems.add(version, "no cluster", allowed);
@@ -224,7 +228,7 @@ fn check_headers(node: &Node<'_>, output: &Output, problems: &mut Problems<'_>) 
             let allowed = "no cluster, because output has no clusterHeader to carry it";
             problems.add(cluster, "a cluster", allowed);
         }
-        for header in version.get("requestHeaders").entries() {
+        for header in VersionKeys::of(version).request_headers.entries() {
             let Some(name) = HeaderName::new(header.key) else { continue };
             if same(&name, &output.route_header) {
                 another(header, "the route header", problems);

@@ -3,13 +3,13 @@
 use crate::bucket::{Split, VersionIndex};
 
 use super::condition::{any_of, CONDITIONS};
-use super::node::{stated, Node, Problems};
-use super::read::exactly_one;
-use super::shape::{shape, Kind};
 use super::text::{NAME, REFERENCE};
-use super::value::shortened;
 use super::version::{one_of, Versions, WEIGHTS};
 use super::Condition;
+use crate::document::node::{stated, Node, Problems};
+use crate::document::read::exactly_one;
+use crate::document::shape::{shape, Kind};
+use crate::document::value::shortened;
 
 /// A condition and what follows from it. Both the segment and the conditions hold where both stand.
 #[derive(Debug)]
@@ -32,17 +32,17 @@ pub enum Choice {
 
 shape! {
     /// Who gets a version by what they are: a segment, conditions, or both, and a version or weights.
-    RULE: "Rule", "an object with name, segment or match, and version or weights" {
+    RULE, RuleKeys: "Rule", "an object with name, segment or match, and version or weights" {
         /// The rule's name, unique in its rollout.
-        "name": required Kind::Text(&NAME),
+        name = "name": required Kind::Text(&NAME),
         /// The name of a segment.
-        "segment": optional Kind::Text(&REFERENCE),
+        segment = "segment": optional Kind::Text(&REFERENCE),
         /// Conditions, any of which is enough.
-        "match": optional CONDITIONS,
+        matches = "match": optional CONDITIONS,
         /// The version these users get.
-        "version": optional Kind::Text(&REFERENCE),
+        version = "version": optional Kind::Text(&REFERENCE),
         /// How these users are divided; a version that is not named has no weight.
-        "weights": optional WEIGHTS,
+        weights = "weights": optional WEIGHTS,
     }
     also r#"{"anyOf": [{"required": ["segment"]}, {"required": ["match"]}],
         "oneOf": [{"required": ["version"]}, {"required": ["weights"]}]}"#
@@ -55,9 +55,10 @@ pub(super) fn check(
     versions: &Versions<'_>,
     problems: &mut Problems<'_>,
 ) -> Option<Rule> {
-    exactly_one(node, &["version", "weights"], problems);
-    let (segment, matches, version) = (node.get("segment"), node.get("match"), node.get("version"));
-    if segment.is_absent() && matches.is_absent() && !node.odd {
+    let keys = RuleKeys::of(node);
+    exactly_one(node, &[keys.version, keys.weights], problems);
+    let (segment, matches, version) = (keys.segment, keys.matches, keys.version);
+    if segment.is_absent() && matches.is_absent() && !node.has_unknown_keys {
         problems.add(node, "neither segment nor match", "one of them or both");
     }
     let matches = stated(matches, |matches| any_of(matches, problems));
@@ -72,9 +73,9 @@ pub(super) fn check(
         _ => None,
     };
     let version = version.text().and_then(|name| versions.find(name, version, problems));
-    let weights = versions.split(node.get("weights"), problems);
+    let weights = versions.split(keys.weights, problems);
     Some(Rule {
-        name: node.get("name").string()?,
+        name: keys.name.string()?,
         segment,
         matches: matches?,
         choice: version.map(Choice::Version).or(weights.map(Choice::Weights))?,

@@ -3,9 +3,13 @@
 use crate::http::headers::fold;
 use crate::index::Index;
 
-use super::node::{Node, Problems};
-use super::value::{shortened, Value};
+use super::cookie::CookieKeys;
+use super::overrides::{OverridesKeys, RequireKeys};
+use super::pin::PinKeys;
+use super::rollout::RolloutKeys;
 use super::version::again;
+use crate::document::node::{Node, Problems};
+use crate::document::value::{shortened, Value};
 
 /// Notes what does not go together among the `rollouts`, by what stands in the document, so that a
 /// rollout with another problem is held against the others too.
@@ -17,7 +21,7 @@ pub(super) fn check(rollouts: &[Node<'_>], problems: &mut Problems<'_>) {
     for (index, rollout) in rollouts.iter().enumerate() {
         if let Some(name) = text(rollout.value, &["name"]) {
             if names.note(name, index).is_some() {
-                again(name, rollout.get("name"), problems);
+                again(name, RolloutKeys::of(rollout).name, problems);
             }
         }
         for cookie in [&["anonymousId", "cookie", "name"][..], &["overrides", "cookie"]] {
@@ -34,14 +38,16 @@ pub(super) fn check(rollouts: &[Node<'_>], problems: &mut Problems<'_>) {
             let other = pins.note(name, index).or_else(|| cookies.find(name));
             if let Some(other) = other {
                 let found = format!("{}, which $.rollouts[{other}] uses too", shortened(name));
-                let node = rollout.get("pin").get("cookie").get("name");
+                let node = CookieKeys::of(PinKeys::of(RolloutKeys::of(rollout).pin).cookie).name;
                 problems.add(node, &found, "a cookie of its own");
             }
         }
         if let Some(name) = text(rollout.value, &["overrides", "require", "secretHeader"]) {
             if let Some(other) = outputs.find(&folded(name)) {
                 let found = format!("{}, which $.rollouts[{other}] sets", shortened(name));
-                let node = rollout.get("overrides").get("require").get("secretHeader");
+                let node =
+                    RequireKeys::of(OverridesKeys::of(RolloutKeys::of(rollout).overrides).require)
+                        .secret_header;
                 problems.add(node, &found, "a header of its own");
             }
         }

@@ -3,8 +3,8 @@
 use crate::http::headers::is_token_byte;
 use crate::http::{cookie, HeaderName, Network};
 
-use super::node::Node;
-use super::shape::{Kind, Text};
+use crate::document::node::Node;
+use crate::document::shape::{Kind, Text};
 
 /// A rollout's, a version's or a rule's name: goes into headers, cookies and metrics as it is.
 pub(super) static NAME: Text = Text::new(

@@ -4,12 +4,12 @@ use crate::bucket::{Split, VersionIndex, Weight};
 use crate::hash::Scheme;
 use crate::http::HeaderName;
 
-use super::node::{Node, Problems};
-use super::scalar::WEIGHT;
-use super::shape::{shape, Kind, Scalar};
-use super::suggest::closest;
 use super::text::{CLUSTER_NAME, HEADER_VALUE, NAME, OWN_HEADER, REFERENCE};
-use super::value::{number_text, shortened};
+use crate::document::node::{Node, Problems};
+use crate::document::scalar::WEIGHT;
+use crate::document::shape::{shape, Kind, Scalar};
+use crate::document::suggest::closest;
+use crate::document::value::{number_text, shortened};
 
 /// One named side of a rollout. Its weight is in the rollout's split.
 #[derive(Clone, Debug)]
@@ -25,30 +25,31 @@ pub struct Version {
 
 shape! {
     /// One named side of a rollout.
-    VERSION: "Version", "an object with name" {
+    VERSION, VersionKeys: "Version", "an object with name" {
         /// The version's name, unique in its rollout.
-        "name": required Kind::Text(&NAME),
+        name = "name": required Kind::Text(&NAME),
         /// Percent of users, with at most three decimals; the one version without a weight is stable.
-        "weight": optional WEIGHT,
+        weight = "weight": optional WEIGHT,
         /// The cluster's name for output.clusterHeader.
-        "cluster": optional Kind::Text(&CLUSTER_NAME),
+        cluster = "cluster": optional Kind::Text(&CLUSTER_NAME),
         /// Nobody new, but those pinned stay; with weight 0.
-        "drain": default Kind::Flag => Scalar::Flag(false),
+        drain = "drain": default Kind::Flag => Scalar::Flag(false),
         /// Headers set on requests that this version gets.
-        "requestHeaders": optional Kind::Map(&OWN_HEADER, &Kind::Text(&HEADER_VALUE), 0),
+        request_headers = "requestHeaders": optional Kind::Map(&OWN_HEADER, &Kind::Text(&HEADER_VALUE), 0),
     }
 }
 
 /// What [`Versions::check`] leaves to say of one version.
 pub(super) fn check(node: &Node<'_>) -> Option<Version> {
+    let keys = VersionKeys::of(node);
     let mut request_headers = Vec::new();
-    for header in node.get("requestHeaders").entries() {
+    for header in keys.request_headers.entries() {
         request_headers.push((HeaderName::new(header.key)?, header.string()?));
     }
     Some(Version {
-        name: node.get("name").string()?,
-        cluster: node.get("cluster").string(),
-        drain: node.get("drain").flag()?,
+        name: keys.name.string()?,
+        cluster: keys.cluster.string(),
+        drain: keys.drain.flag()?,
         request_headers,
     })
 }
@@ -85,9 +86,9 @@ impl<'a> Versions<'a> {
         }
         let mut unweighted = Vec::new();
         for (index, version) in node.entries().iter().enumerate() {
-            versions.names.push(version.get("name").text());
-            versions.weights.push(weight(version.get("weight")).unwrap_or_default());
-            if version.is_given() && version.get("weight").is_absent() {
+            versions.names.push(VersionKeys::of(version).name.text());
+            versions.weights.push(weight(VersionKeys::of(version).weight).unwrap_or_default());
+            if version.is_given() && VersionKeys::of(version).weight.is_absent() {
                 unweighted.push(index);
             }
         }
@@ -132,14 +133,15 @@ impl<'a> Versions<'a> {
         ramps: bool,
         problems: &mut Problems<'_>,
     ) {
+        let keys = VersionKeys::of(node);
         if let Some(name) = self.name(index) {
             if self.names.iter().take(index).any(|other| *other == Some(name)) {
-                again(name, node.get("name"), problems);
+                again(name, keys.name, problems);
             }
         }
-        let Some(weight) = weight(node.get("weight")) else { return };
-        self.check_whole(weight, node.get("weight"), problems);
-        let drain = node.get("drain");
+        let Some(weight) = weight(keys.weight) else { return };
+        self.check_whole(weight, keys.weight, problems);
+        let drain = keys.drain;
         if weight != Weight::ZERO && !ramps && drain.flag() == Some(true) {
             problems.add(drain, "true with a weight", "false, or weight 0");
         }

@@ -8,15 +8,16 @@ use super::Request;
 impl Condition {
     /// Whether every part that is stated holds for `request`.
     pub fn holds(&self, request: &Request<'_>) -> bool {
-        self.host.as_ref().is_none_or(|host| host.holds(request.host()))
-            && self.path.as_ref().is_none_or(|path| path.holds(Some(request.path())))
-            && (self.method.is_empty()
-                || self.method.iter().any(|m| m.as_bytes() == request.method()))
-            && self.headers.iter().all(|(name, text)| text.holds(request.header(name)))
-            && self.cookies.iter().all(|(name, text)| text.holds(request.cookie(name)))
-            && self.query.iter().all(|(name, text)| text.holds(request.query(name)))
-            && self.address.as_ref().is_none_or(|networks| within(networks, request))
-            && self.not.as_ref().is_none_or(|not| !not.holds(request))
+        // Taken apart, so that a part that is not asked for does not compile.
+        let Self { host, path, method, headers, cookies, query, address, not } = self;
+        host.as_ref().is_none_or(|host| host.holds(request.host()))
+            && path.as_ref().is_none_or(|path| path.holds(Some(request.path())))
+            && (method.is_empty() || method.iter().any(|m| m.as_bytes() == request.method()))
+            && headers.iter().all(|(name, text)| text.holds(request.header(name)))
+            && cookies.iter().all(|(name, text)| text.holds(request.cookie(name)))
+            && query.iter().all(|(name, text)| text.holds(request.query(name)))
+            && address.as_ref().is_none_or(|networks| within(networks, request))
+            && not.as_ref().is_none_or(|not| !not.holds(request))
     }
 }
 

@@ -4,7 +4,7 @@
 use super::value::Value;
 
 /// What may stand at a place of the configuration.
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// `true` or `false`.
     Flag,
     /// A switch that can only be on.
@@ -23,24 +23,24 @@ pub(super) enum Kind {
 }
 
 /// An object with known keys.
-pub(super) struct Object {
+pub(crate) struct Object {
     /// What it is called in the schema.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) about: &'static [&'static str],
+    pub(crate) about: &'static [&'static str],
     /// JSON that is merged into the object's schema, for what goes together.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) also: &'static str,
+    pub(crate) also: &'static str,
     /// What may stand here, in words that follow "allowed:".
-    pub(super) allowed: &'static str,
-    pub(super) fields: &'static [Field],
+    pub(crate) allowed: &'static str,
+    pub(crate) fields: &'static [Field],
 }
 
 impl Object {
     /// The documentation is for people and editors: the module goes without.
     #[cfg_attr(target_arch = "wasm32", allow(unused_variables))]
-    pub(super) const fn new(
+    pub(crate) const fn new(
         name: &'static str,
         about: &'static [&'static str],
         also: &'static str,
@@ -61,16 +61,16 @@ impl Object {
 }
 
 /// A key of an object.
-pub(super) struct Field {
-    pub(super) key: &'static str,
+pub(crate) struct Field {
+    pub(crate) key: &'static str,
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) about: &'static [&'static str],
-    pub(super) need: Need,
-    pub(super) kind: Kind,
+    pub(crate) about: &'static [&'static str],
+    pub(crate) need: Need,
+    pub(crate) kind: Kind,
 }
 
 /// What it means that a key is not there.
-pub(super) enum Need {
+pub(crate) enum Need {
     /// That it is missing.
     Required,
     /// Nothing.
@@ -81,7 +81,7 @@ pub(super) enum Need {
 
 impl Field {
     #[cfg_attr(target_arch = "wasm32", allow(unused_variables))]
-    pub(super) const fn new(
+    pub(crate) const fn new(
         key: &'static str,
         about: &'static [&'static str],
         need: Need,
@@ -98,24 +98,24 @@ impl Field {
 }
 
 /// What is written as a string.
-pub(super) struct Text {
+pub(crate) struct Text {
     /// What may stand here, in words that follow "allowed:".
-    pub(super) allowed: &'static str,
+    pub(crate) allowed: &'static str,
     /// A regular expression for editors; empty is any string.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) pattern: &'static str,
-    pub(super) good: fn(&str) -> bool,
+    pub(crate) pattern: &'static str,
+    pub(crate) good: fn(&str) -> bool,
     /// Whether ASCII letters of either case are the same, so that a map's keys are.
-    pub(super) any_case: bool,
+    pub(crate) any_case: bool,
     /// What was probably meant by a text that is not good.
-    pub(super) meant: Option<fn(&str) -> Option<String>>,
+    pub(crate) meant: Option<fn(&str) -> Option<String>>,
     /// A text that is not good, in words that follow "found", where no part of it may ever be shown.
-    pub(super) secret: Option<fn(&str) -> String>,
+    pub(crate) secret: Option<fn(&str) -> String>,
 }
 
 impl Text {
     #[cfg_attr(target_arch = "wasm32", allow(unused_variables))]
-    pub(super) const fn new(
+    pub(crate) const fn new(
         allowed: &'static str,
         pattern: &'static str,
         good: fn(&str) -> bool,
@@ -132,42 +132,42 @@ impl Text {
     }
 
     /// The same, in upper or lower case.
-    pub(super) const fn in_any_case(self) -> Self {
+    pub(crate) const fn in_any_case(self) -> Self {
         Self { any_case: true, ..self }
     }
 
     /// The same, with a guess at what was meant.
-    pub(super) const fn with_guess(self, meant: fn(&str) -> Option<String>) -> Self {
+    pub(crate) const fn with_guess(self, meant: fn(&str) -> Option<String>) -> Self {
         Self { meant: Some(meant), ..self }
     }
 
     /// The same, never shown but in the words of `found`.
-    pub(super) const fn kept_secret(self, found: fn(&str) -> String) -> Self {
+    pub(crate) const fn kept_secret(self, found: fn(&str) -> String) -> Self {
         Self { secret: Some(found), ..self }
     }
 }
 
 /// A number in a range, with no more than so many decimals; read in units of its last decimal.
-pub(super) struct Number {
+pub(crate) struct Number {
     /// Such as "a percentage".
-    pub(super) noun: &'static str,
-    pub(super) least: u32,
-    pub(super) most: u32,
+    pub(crate) noun: &'static str,
+    pub(crate) least: u32,
+    pub(crate) most: u32,
     /// 0, 3 or 6.
-    pub(super) decimals: u32,
+    pub(crate) decimals: u32,
 }
 
 /// A duration in a range, read in milliseconds.
-pub(super) struct Span {
-    pub(super) least: u64,
-    pub(super) most: u64,
+pub(crate) struct Span {
+    pub(crate) least: u64,
+    pub(crate) most: u64,
     /// It is a whole multiple of this.
-    pub(super) step: u64,
+    pub(crate) step: u64,
 }
 
 /// A value that holds no others.
 #[derive(Clone, Copy)]
-pub(super) enum Scalar<'a> {
+pub(crate) enum Scalar<'a> {
     Flag(bool),
     Number(f64),
     Text(&'a str),
@@ -175,7 +175,7 @@ pub(super) enum Scalar<'a> {
 
 impl<'a> Scalar<'a> {
     /// `None` for null, a list, an object.
-    pub(super) fn of(value: &'a Value<'a>) -> Option<Self> {
+    pub(crate) fn of(value: &'a Value<'a>) -> Option<Self> {
         match value {
             Value::Bool(flag) => Some(Self::Flag(*flag)),
             Value::Number(number) => Some(Self::Number(*number)),
@@ -188,32 +188,68 @@ impl<'a> Scalar<'a> {
 /// Declares an object: what the schema calls it, its keys, what may stand under them, and what they mean.
 ///
 /// `required`, `optional` or `default` stands before the kind, a default behind it. `also` is JSON for
-/// the schema.
+/// the schema. The second name is that of the view by which the object is read: a struct with a node for
+/// each key. A key that is misspelt in a reader does not compile, and one that nobody reads is dead code.
 macro_rules! shape {
     (
         $(#[doc = $about:literal])+
-        $object:ident: $name:literal, $allowed:literal {
+        $object:ident, $view:ident: $name:literal, $allowed:literal {
             $(
                 $(#[doc = $doc:literal])+
-                $key:literal: $need:ident $kind:expr $(=> $default:expr)?,
+                $field:ident = $key:literal: $need:ident $kind:expr $(=> $default:expr)?,
             )+
         }
         $(also $also:literal)?
     ) => {
         $(#[doc = $about])+
-        pub(in crate::config) static $object: $crate::config::shape::Object =
-            $crate::config::shape::Object::new($name, &[$($about),+], concat!($($also)?), $allowed, &[$(
-                $crate::config::shape::Field::new(
+        pub(crate) static $object: $crate::document::shape::Object =
+            $crate::document::shape::Object::new($name, &[$($about),+], concat!($($also)?), $allowed, &[$(
+                $crate::document::shape::Field::new(
                     $key,
                     &[$($doc),+],
-                    $crate::config::shape::shape!(@$need $($default)?),
+                    $crate::document::shape::shape!(@$need $($default)?),
                     $kind,
                 )
             ),+]);
+
+        $(#[doc = $about])+
+        pub(crate) struct $view<'n, 'a> {
+            $(
+                $(#[doc = $doc])+
+                pub(crate) $field: &'n $crate::document::node::Node<'a>,
+            )+
+        }
+
+        impl<'n, 'a> $view<'n, 'a> {
+            /// The keys of the object at `node`; `node` itself for each of them where it is no object, so
+            /// that what is below a value that is not there is not there either.
+            pub(crate) fn of(node: &'n $crate::document::node::Node<'a>) -> Self {
+                // In the order of the declaration, as the reader left them.
+                let mut keys = node.entries().iter();
+                Self { $($field: keys.next().unwrap_or(node)),+ }
+            }
+        }
     };
-    (@required) => { $crate::config::shape::Need::Required };
-    (@optional) => { $crate::config::shape::Need::Optional };
-    (@default $default:expr) => { $crate::config::shape::Need::Default($default) };
+    (@required) => { $crate::document::shape::Need::Required };
+    (@optional) => { $crate::document::shape::Need::Optional };
+    (@default $default:expr) => { $crate::document::shape::Need::Default($default) };
 }
 
-pub(super) use shape;
+/// Declares the words of an enumeration: the kind of its value, and the function that reads one. Each word
+/// stands beside what it means, so that neither can be forgotten.
+macro_rules! words {
+    ($kind:ident, $read:ident: $type:ty { $($word:literal => $value:expr),+ $(,)? }) => {
+        const $kind: $crate::document::shape::Kind =
+            $crate::document::shape::Kind::Word(&[$($word),+]);
+
+        /// What the word at `node` means; `None` where there is none.
+        fn $read(node: &$crate::document::node::Node<'_>) -> Option<$type> {
+            match node.text()? {
+                $($word => Some($value),)+
+                _ => None,
+            }
+        }
+    };
+}
+
+pub(crate) use {shape, words};

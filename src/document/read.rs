@@ -15,7 +15,7 @@ use super::value::{shortened, Value};
 use crate::index::Index;
 
 /// Reads the document of `problems` as a `kind`.
-pub(super) fn read<'a>(
+pub(crate) fn read<'a>(
     kind: &Kind,
     document: &'a Value<'a>,
     problems: &mut Problems<'a>,
@@ -30,7 +30,7 @@ fn read_at<'a>(
     spot: Spot,
     problems: &mut Problems<'a>,
 ) -> Node<'a> {
-    let mut node = Node { read: Read::Bad, key, value, spot, odd: false };
+    let mut node = Node { read: Read::Bad, key, value, spot, has_unknown_keys: false };
     match (kind, value) {
         (Kind::List(entry, least), Value::List(values)) if values.len() >= *least => {
             node.read = Read::Nodes(list(entry, values, spot, problems));
@@ -40,7 +40,7 @@ fn read_at<'a>(
         }
         (Kind::Object(object), Value::Object(entries)) => {
             let known = Known::of(object, entries, spot, problems);
-            node.odd = known.odd;
+            node.has_unknown_keys = known.has_unknown_keys;
             node.read = Read::Nodes(fields(object, entries, &known, spot, problems));
         }
         (Kind::List(_, 2..), Value::List(values)) if values.len() == 1 => {
@@ -106,7 +106,7 @@ struct Known {
     /// The entry of each field.
     places: SmallVec<[Option<usize>; 24]>,
     /// Whether there are others.
-    odd: bool,
+    has_unknown_keys: bool,
     /// What others were probably meant to be: those are not missing, they are misspelled.
     meant: Vec<&'static str>,
 }
@@ -119,14 +119,14 @@ impl Known {
         problems: &mut Problems<'_>,
     ) -> Self {
         let places = SmallVec::from_elem(None, object.fields.len());
-        let mut known = Self { places, odd: false, meant: Vec::new() };
+        let mut known = Self { places, has_unknown_keys: false, meant: Vec::new() };
         let mut unknown: Index<()> = Index::default();
         for (position, (key, _)) in entries.iter().enumerate() {
             let field = object.fields.iter().position(|field| field.key == key);
             match field.and_then(|field| known.places.get_mut(field)) {
                 Some(place @ None) => *place = Some(position),
                 None if unknown.insert(key.as_bytes()) => {
-                    known.odd = true;
+                    known.has_unknown_keys = true;
                     let keys: Vec<&'static str> =
                         object.fields.iter().map(|field| field.key).collect();
                     let meant = closest(key, &keys);
@@ -168,7 +168,7 @@ fn fields<'a>(
                         Read::Bad
                     }
                 };
-                Node { read, key, value: &Value::Null, spot: above, odd: false }
+                Node { read, key, value: &Value::Null, spot: above, has_unknown_keys: false }
             }
         });
     }
@@ -212,7 +212,7 @@ fn not_good(kind: &Kind, node: &Node<'_>, problems: &mut Problems<'_>) {
 }
 
 /// What a `kind` is, in words that follow "allowed:".
-pub(super) fn allowed(kind: &Kind) -> String {
+pub(crate) fn allowed(kind: &Kind) -> String {
     match kind {
         Kind::Flag => "true or false".to_owned(),
         Kind::True => "true".to_owned(),
@@ -277,12 +277,12 @@ impl Span {
     }
 }
 
-/// Notes if not exactly one of `keys` is there; objects with unknown keys have been told already if
-/// none is.
-pub(super) fn exactly_one(node: &Node<'_>, keys: &[&'static str], problems: &mut Problems<'_>) {
+/// Notes if not exactly one of `keys`, which are keys of the object at `node`, is there. Where none is and
+/// there are unknown keys, the problem has been noted already.
+pub(crate) fn exactly_one(node: &Node<'_>, keys: &[&Node<'_>], problems: &mut Problems<'_>) {
     let mut given = String::new();
     let mut count = 0;
-    for key in keys {
+    for Node { key, .. } in keys {
         if node.value.get(key).is_some() {
             if count > 0 {
                 given.push_str(" and ");
@@ -293,9 +293,10 @@ pub(super) fn exactly_one(node: &Node<'_>, keys: &[&'static str], problems: &mut
     }
     let found = match count {
         1 => return,
-        0 if node.odd => return,
+        0 if node.has_unknown_keys => return,
         0 => node.value.kind(),
         _ => &given,
     };
-    problems.add(node, found, &format!("exactly one of {}", keys.join(", ")));
+    let names: Vec<&str> = keys.iter().map(|node| node.key).collect();
+    problems.add(node, found, &format!("exactly one of {}", names.join(", ")));
 }

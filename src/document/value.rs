@@ -90,7 +90,7 @@ impl<'a> Value<'a> {
     }
 
     /// What this is where its type is wrong, in words that follow "found".
-    pub(super) fn in_words(&self) -> String {
+    pub(crate) fn in_words(&self) -> String {
         match self {
             Self::String(text) => format!("a string {}", shortened(text)),
             _ => self.shown(),
@@ -98,7 +98,7 @@ impl<'a> Value<'a> {
     }
 
     /// What this is where its type is right, in words that follow "found".
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         match self {
             Self::Number(number) => number_text(*number),
             Self::Bool(true) => "true".to_owned(),
@@ -109,7 +109,7 @@ impl<'a> Value<'a> {
     }
 
     /// What this is, without its content.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "a boolean",
@@ -143,7 +143,7 @@ impl<'a> From<&'a str> for Value<'a> {
 
 /// `number` in decimal notation, exactly where nine decimals are enough; very large and very small
 /// ones by their size. Nothing here needs more, and the general way would double the code of this floor.
-pub(super) fn number_text(number: f64) -> String {
+pub(crate) fn number_text(number: f64) -> String {
     const SCALE: u64 = 1_000_000_000;
     let sign = if number < 0.0 { "-" } else { "" };
     let size = number.abs();
@@ -166,7 +166,7 @@ pub(super) fn number_text(number: f64) -> String {
 }
 
 /// `text` quoted, its first 80 characters.
-pub(super) fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     match text.char_indices().nth(80) {
         Some((at, _)) => format!("{}…", quoted(text.get(..at).unwrap_or_default())),
         None => quoted(text),

@@ -33,7 +33,7 @@ const UNITS: [(&str, Millis); 5] =
     [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// The longest duration: ten years.
-pub(super) const LONGEST: Millis = 3650 * 86_400_000;
+pub(crate) const LONGEST: Millis = 3650 * 86_400_000;
 
 /// Reads a duration: a whole number and one unit, as in `500ms`, `30s`, `10m`, `1h`, `7d`.
 ///
@@ -52,7 +52,7 @@ pub fn parse_duration(text: &str) -> Option<Millis> {
 }
 
 /// A duration in the largest unit that holds it whole.
-pub(super) fn duration_text(length: Millis) -> String {
+pub(crate) fn duration_text(length: Millis) -> String {
     let unit = UNITS.iter().rev().find(|(_, unit)| length >= *unit && length.is_multiple_of(*unit));
     unit.map_or_else(|| "0s".to_owned(), |(name, unit)| format!("{}{name}", length / unit))
 }
@@ -70,37 +70,37 @@ pub fn parse_instant(text: &str) -> Option<Millis> {
 }
 
 /// A point in time, written in RFC 3339.
-pub(super) static INSTANT: Text = Text::new(
+pub(crate) static INSTANT: Text = Text::new(
     "an instant in RFC 3339 since 1970, such as 2026-11-21T10:00:00Z",
     "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?([Zz]|[-+][0-9]{2}:[0-9]{2})$",
     |text| parse_instant(text).is_some(),
 );
 
 /// A duration of `least` to `most` milliseconds.
-pub(super) const fn span(least: Millis, most: Millis) -> Kind {
+pub(crate) const fn span(least: Millis, most: Millis) -> Kind {
     Kind::Span(Span { least, most, step: 1 })
 }
 
 /// A duration of `least` to `most` milliseconds, in whole seconds.
-pub(super) const fn whole_seconds(least: Millis, most: Millis) -> Kind {
+pub(crate) const fn whole_seconds(least: Millis, most: Millis) -> Kind {
     Kind::Span(Span { least, most, step: 1000 })
 }
 
 /// A whole number.
-pub(super) const fn count(least: u32, most: u32) -> Kind {
+pub(crate) const fn count(least: u32, most: u32) -> Kind {
     Kind::Number(Number { noun: "a whole number", least, most, decimals: 0 })
 }
 
 /// A weight, read in thousandths of a percent.
-pub(super) const WEIGHT: Kind =
+pub(crate) const WEIGHT: Kind =
     Kind::Number(Number { noun: "a percentage", least: 0, most: 100, decimals: 3 });
 
 /// A share, read in millionths.
-pub(super) const RATIO: Kind =
+pub(crate) const RATIO: Kind =
     Kind::Number(Number { noun: "a ratio", least: 0, most: 1, decimals: 6 });
 
 /// How many times as large, read in thousandths.
-pub(super) const TIMES: Kind =
+pub(crate) const TIMES: Kind =
     Kind::Number(Number { noun: "a number", least: 1, most: 1000, decimals: 3 });
 
 #[cfg(test)]

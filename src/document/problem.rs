@@ -77,14 +77,14 @@ fn is_plain(key: &str) -> bool {
 }
 
 /// `text` as a JSON string, so that no control character reaches a terminal or a log.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     write_quoted(text, &mut out);
     out
 }
 
 /// Adds `text` in quotes.
-pub(super) fn write_quoted(text: &str, out: &mut String) {
+pub(crate) fn write_quoted(text: &str, out: &mut String) {
     out.push('"');
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
         // As most are, at a fraction of the cost.

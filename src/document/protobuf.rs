@@ -11,7 +11,7 @@ use super::value::Value;
 const DEPTH: usize = 128;
 
 /// Reads the bytes of a `Struct`; `None` if they are not one.
-pub(super) fn read_struct(bytes: &[u8]) -> Option<Value<'_>> {
+pub(crate) fn read_struct(bytes: &[u8]) -> Option<Value<'_>> {
     object(bytes, DEPTH)
 }
 

@@ -1,4 +1,4 @@
-//! The JSON Schema (2020-12) of the configuration, from the very declarations that read it.
+//! The JSON Schema (2020-12) of a document, from the very declarations that read it.
 
 use serde_json::{json, Map};
 
@@ -6,13 +6,13 @@ use super::shape::{Kind, Need, Object, Scalar, Text};
 
 use serde_json::Value as Json;
 
-/// The JSON Schema of the configuration.
-pub fn schema() -> Json {
+/// The JSON Schema of documents that are a `top`.
+pub(crate) fn schema(title: &str, top: &Object) -> Json {
     let mut definitions = Map::new();
-    let top = object(&super::CONFIG, &mut definitions);
+    let top = object(top, &mut definitions);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Cohort configuration",
+        "title": title,
         "$ref": top.get("$ref"),
         "$defs": definitions,
     })

@@ -2,7 +2,7 @@
 
 /// The one of `known` that `word` was probably meant to be: the same but for case, hyphens and
 /// underscores, or a few slips of the pen away.
-pub(super) fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word = plain(word);
     let mut best: Option<(usize, &'a str)> = None;
     for &candidate in known {

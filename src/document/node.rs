@@ -4,28 +4,28 @@ use super::problem::{Path, PathSegment, Problem};
 use super::value::Value;
 
 /// A value, read as what it is declared to be, and where it stands.
-pub(super) struct Node<'a> {
-    pub(super) read: Read<'a>,
+pub(crate) struct Node<'a> {
+    pub(crate) read: Read<'a>,
     /// The key that leads here; empty in a list and at the top.
-    pub(super) key: &'a str,
+    pub(crate) key: &'a str,
     /// What stands here; null where nothing does.
-    pub(super) value: &'a Value<'a>,
-    pub(super) spot: Spot,
+    pub(crate) value: &'a Value<'a>,
+    pub(crate) spot: Spot,
     /// Whether this is an object with unknown keys.
-    pub(super) odd: bool,
+    pub(crate) has_unknown_keys: bool,
 }
 
 /// A place in the document, among those that [`Problems`] knows.
 #[derive(Clone, Copy)]
-pub(super) struct Spot(usize);
+pub(crate) struct Spot(usize);
 
 impl Spot {
     /// The whole document.
-    pub(super) const TOP: Self = Self(0);
+    pub(crate) const TOP: Self = Self(0);
 }
 
 /// What a value was read as.
-pub(super) enum Read<'a> {
+pub(crate) enum Read<'a> {
     /// There is none, and no default.
     Absent,
     /// It cannot be read, and a problem was noted.
@@ -39,23 +39,23 @@ pub(super) enum Read<'a> {
 }
 
 impl<'a> Node<'a> {
-    pub(super) fn is_absent(&self) -> bool {
+    pub(crate) fn is_absent(&self) -> bool {
         matches!(self.read, Read::Absent)
     }
 
     /// Whether there is a value, and it could be read.
-    pub(super) fn is_given(&self) -> bool {
+    pub(crate) fn is_given(&self) -> bool {
         !matches!(self.read, Read::Absent | Read::Bad)
     }
 
-    pub(super) fn flag(&self) -> Option<bool> {
+    pub(crate) fn flag(&self) -> Option<bool> {
         match self.read {
             Read::Flag(flag) => Some(flag),
             _ => None,
         }
     }
 
-    pub(super) fn number(&self) -> Option<u64> {
+    pub(crate) fn number(&self) -> Option<u64> {
         match self.read {
             Read::Number(number) => Some(number),
             _ => None,
@@ -63,38 +63,32 @@ impl<'a> Node<'a> {
     }
 
     /// The same, for what is declared to be small.
-    pub(super) fn small(&self) -> Option<u32> {
+    pub(crate) fn small(&self) -> Option<u32> {
         u32::try_from(self.number()?).ok()
     }
 
-    pub(super) fn text(&self) -> Option<&'a str> {
+    pub(crate) fn text(&self) -> Option<&'a str> {
         match self.read {
             Read::Text(text) => Some(text),
             _ => None,
         }
     }
 
-    pub(super) fn string(&self) -> Option<String> {
+    pub(crate) fn string(&self) -> Option<String> {
         self.text().map(str::to_owned)
     }
 
     /// The entries of a list or a map that could be read.
-    pub(super) fn entries(&self) -> &[Node<'a>] {
+    pub(crate) fn entries(&self) -> &[Node<'a>] {
         match &self.read {
             Read::Nodes(nodes) => nodes,
             _ => &[],
         }
     }
-
-    /// What stands under `key`, which an object may have; the node itself where it is no object, so that
-    /// what is below a value that is not there is not there either.
-    pub(super) fn get(&self, key: &str) -> &Node<'a> {
-        self.entries().iter().find(|node| node.key == key).unwrap_or(self)
-    }
 }
 
 /// What `check` makes of a node: nothing of one that is absent, and `None` of one that is not good.
-pub(super) fn stated<'n, 'a, T>(
+pub(crate) fn stated<'n, 'a, T>(
     node: &'n Node<'a>,
     check: impl FnOnce(&'n Node<'a>) -> Option<T>,
 ) -> Option<Option<T>> {
@@ -106,7 +100,7 @@ pub(super) fn stated<'n, 'a, T>(
 }
 
 /// The problems of one document, and the places where they may be.
-pub(super) struct Problems<'a> {
+pub(crate) struct Problems<'a> {
     document: &'a Value<'a>,
     /// Of each place the one above it, and how many entries stand there before it.
     spots: Vec<(Spot, usize)>,
@@ -115,12 +109,12 @@ pub(super) struct Problems<'a> {
 }
 
 impl<'a> Problems<'a> {
-    pub(super) fn new(document: &'a Value<'a>) -> Self {
+    pub(crate) fn new(document: &'a Value<'a>) -> Self {
         Self { document, spots: vec![(Spot::TOP, 0)], list: Vec::new() }
     }
 
     /// The place of the entry at `position` of what stands at `above`.
-    pub(super) fn below(&mut self, above: Spot, position: usize) -> Spot {
+    pub(crate) fn below(&mut self, above: Spot, position: usize) -> Spot {
         self.spots.push((above, position));
         Spot(self.spots.len() - 1)
     }
@@ -137,12 +131,12 @@ impl<'a> Problems<'a> {
     }
 
     /// Notes that `found` stands at `node`, where only `allowed` may.
-    pub(super) fn add(&mut self, node: &Node<'_>, found: &str, allowed: &str) {
+    pub(crate) fn add(&mut self, node: &Node<'_>, found: &str, allowed: &str) {
         self.add_at(node.spot, found, allowed, None);
     }
 
     /// The same by the place alone, with what was probably meant.
-    pub(super) fn add_at(&mut self, spot: Spot, found: &str, allowed: &str, hint: Option<String>) {
+    pub(crate) fn add_at(&mut self, spot: Spot, found: &str, allowed: &str, hint: Option<String>) {
         let way = self.way(spot);
         let problem = Problem {
             path: path(self.document, &way),
@@ -156,7 +150,7 @@ impl<'a> Problems<'a> {
     }
 
     /// All of them, in document order; those of an object before those of its entries.
-    pub(super) fn into_sorted(self) -> Vec<Problem> {
+    pub(crate) fn into_sorted(self) -> Vec<Problem> {
         self.list.into_iter().map(|(_, problem)| problem).collect()
     }
 }
