@@ -4,7 +4,7 @@ use crate::bucket::{Split, VersionIndex, Weight};
 use crate::hash::Scheme;
 use crate::http::HeaderName;
 
-use super::text::{CLUSTER_NAME, HEADER_VALUE, NAME, OWN_HEADER, REFERENCE};
+use super::text::{CLUSTER_NAME, FILLED, HEADER_VALUE, NAME, OWN_HEADER, REFERENCE};
 use crate::document::node::{Node, Problems};
 use crate::document::scalar::WEIGHT;
 use crate::document::shape::{shape, Kind, Scalar};
@@ -19,6 +19,8 @@ pub struct Version {
     pub cluster: Option<String>,
     /// Without weight: nobody new, but those pinned stay.
     pub drain: bool,
+    /// What runs under the version's name, such as an image's tag: another one is another attempt.
+    pub revision: Option<String>,
     /// Set on requests that this version gets.
     pub request_headers: Vec<(HeaderName, String)>,
 }
@@ -34,6 +36,9 @@ shape! {
         cluster = "cluster": optional Kind::Text(&CLUSTER_NAME),
         /// Nobody new, but those pinned stay; with weight 0.
         drain = "drain": default Kind::Flag => Scalar::Flag(false),
+        /// What runs under the version's name, such as an image's tag. A change of it lifts a hold-out and
+        /// starts the evidence anew, and moves nobody.
+        revision = "revision": optional Kind::Text(&FILLED),
         /// Headers set on requests that this version gets.
         request_headers = "requestHeaders": optional Kind::Map(&OWN_HEADER, &Kind::Text(&HEADER_VALUE), 0),
     }
@@ -50,6 +55,7 @@ pub(super) fn check(node: &Node<'_>) -> Option<Version> {
         name: keys.name.string()?,
         cluster: keys.cluster.string(),
         drain: keys.drain.flag()?,
+        revision: keys.revision.string(),
         request_headers,
     })
 }
