@@ -3,7 +3,7 @@
 
 use cohort::config::{Config, Guard, Health, Rollout};
 use cohort::engine::{
-    split_in_force, Checkup, Event, Figures, Hold, Latch, Phase, Status, Totals, Watch,
+    split_in_force, Event, Figures, HealthState, HealthStatus, Hold, Latch, Phase, Totals, Watch,
 };
 use proptest::prelude::*;
 
@@ -236,14 +236,14 @@ proptest! {
         let phase = [Phase::In, Phase::Out { since }, Phase::Probing { since }][phase as usize];
         let latch = Latch { phase, first_trip: tripped.then_some(first) };
         prop_assert_eq!(Latch::from_bytes(&latch.to_bytes()), Some(latch));
-        let status = [Status::Unknown, Status::Healthy, Status::Unhealthy][status as usize];
-        let checkup = Checkup { status, against, next };
-        prop_assert_eq!(Checkup::from_bytes(&checkup.to_bytes()), Some(checkup));
+        let status = [HealthStatus::Unknown, HealthStatus::Healthy, HealthStatus::Unhealthy][status as usize];
+        let checkup = HealthState { status, against, next };
+        prop_assert_eq!(HealthState::from_bytes(&checkup.to_bytes()), Some(checkup));
         if let Some(read) = Latch::from_bytes(&noise) {
             prop_assert_eq!(noise.len(), 17);
             prop_assert_eq!(Latch::from_bytes(&read.to_bytes()), Some(read));
         }
-        if let Some(read) = Checkup::from_bytes(&noise) {
+        if let Some(read) = HealthState::from_bytes(&noise) {
             prop_assert_eq!(read.to_bytes(), noise);
         }
     }
@@ -252,7 +252,7 @@ proptest! {
     #[test]
     fn health_follows_the_answers(answers in proptest::collection::vec(proptest::bool::ANY, 0..60)) {
         let health = health();
-        let mut checkup = Checkup::default();
+        let mut checkup = HealthState::default();
         let mut run = (true, 0);
         for (number, good) in answers.into_iter().enumerate() {
             let before = checkup;
@@ -275,7 +275,7 @@ proptest! {
     #[test]
     fn polls_are_an_interval_apart(steps in proptest::collection::vec((0u64..3_000, 0u64..20), 1..300)) {
         let health = health();
-        let (mut checkup, mut now) = (Checkup::default(), START);
+        let (mut checkup, mut now) = (HealthState::default(), START);
         let mut last: Option<u64> = None;
         for (millis, back) in steps {
             let jumps = back == 0;

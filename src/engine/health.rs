@@ -6,7 +6,7 @@ use super::Hold;
 
 /// What is known of a version's cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Status {
+pub enum HealthStatus {
     /// Nothing yet: the first answer decides alone.
     #[default]
     Unknown,
@@ -16,20 +16,20 @@ pub enum Status {
 
 /// The memory of one health check, shared by all workers of a proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Checkup {
-    pub status: Status,
+pub struct HealthState {
+    pub status: HealthStatus,
     /// How many answers in a row have spoken against `status`.
     pub against: u32,
     /// When the next poll is due.
     pub next: Millis,
 }
 
-impl Checkup {
+impl HealthState {
     /// Whether the version takes part in traffic: until it is known to be unhealthy.
     pub fn hold(&self) -> Hold {
         match self.status {
-            Status::Unknown | Status::Healthy => Hold::In,
-            Status::Unhealthy => Hold::Out,
+            HealthStatus::Unknown | HealthStatus::Healthy => Hold::In,
+            HealthStatus::Unhealthy => Hold::Out,
         }
     }
 
@@ -44,11 +44,11 @@ impl Checkup {
     /// The record after an answer, and whether the status changed.
     pub fn answered(&self, health: &Health, good: bool) -> (Self, bool) {
         let (threshold, other) = match (self.status, good) {
-            (Status::Unknown, true) => (1, Status::Healthy),
-            (Status::Unknown, false) => (1, Status::Unhealthy),
-            (Status::Healthy, false) => (health.unhealthy_threshold, Status::Unhealthy),
-            (Status::Unhealthy, true) => (health.healthy_threshold, Status::Healthy),
-            (Status::Healthy, true) | (Status::Unhealthy, false) => {
+            (HealthStatus::Unknown, true) => (1, HealthStatus::Healthy),
+            (HealthStatus::Unknown, false) => (1, HealthStatus::Unhealthy),
+            (HealthStatus::Healthy, false) => (health.unhealthy_threshold, HealthStatus::Unhealthy),
+            (HealthStatus::Unhealthy, true) => (health.healthy_threshold, HealthStatus::Healthy),
+            (HealthStatus::Healthy, true) | (HealthStatus::Unhealthy, false) => {
                 return (Self { against: 0, ..*self }, false);
             }
         };
@@ -60,12 +60,12 @@ impl Checkup {
         }
     }
 
-    /// The checkup as a record that workers share.
+    /// The state as a record that workers share.
     pub fn to_bytes(self) -> Vec<u8> {
         let status = match self.status {
-            Status::Unknown => 0,
-            Status::Healthy => 1,
-            Status::Unhealthy => 2,
+            HealthStatus::Unknown => 0,
+            HealthStatus::Healthy => 1,
+            HealthStatus::Unhealthy => 2,
         };
         let mut bytes = vec![status];
         bytes.extend_from_slice(&self.against.to_le_bytes());
@@ -78,9 +78,9 @@ impl Checkup {
         let (&status, rest) = bytes.split_first()?;
         let (against, next) = rest.split_first_chunk::<4>()?;
         let status = match status {
-            0 => Status::Unknown,
-            1 => Status::Healthy,
-            2 => Status::Unhealthy,
+            0 => HealthStatus::Unknown,
+            1 => HealthStatus::Healthy,
+            2 => HealthStatus::Unhealthy,
             _ => return None,
         };
         let next = Millis::from_le_bytes(next.try_into().ok()?);

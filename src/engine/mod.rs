@@ -12,7 +12,7 @@ mod verdict;
 
 pub use decide::{decide, Standing};
 pub use guard::{Cause, Event, Figures, Latch, Phase, Totals, Watch};
-pub use health::{Checkup, Status};
+pub use health::{HealthState, HealthStatus};
 pub use plan::{Owner, Plan};
 pub use ramp::split_in_force;
 pub use request::{Issued, Request, Surroundings};

@@ -3,18 +3,19 @@
 //! [`Plugin`] is one configuration in one worker; [`Stream`] is one request. Neither knows
 //! proxy-wasm: the host is a parameter, so that the same code runs in Envoy and under a fake.
 
-mod active;
 mod baggage;
 mod host;
+mod loaded;
 mod outcome;
 mod plugin;
+mod rollout;
 mod series;
 mod stream;
 mod strip;
-mod warden;
+mod tick;
 
-pub use active::Active;
 pub use host::{Call, Host, MetricId, MetricKind, Shared};
+pub use loaded::LoadedConfig;
 pub use plugin::Plugin;
 pub use series::CodeClass;
 pub use stream::Stream;

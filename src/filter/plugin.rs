@@ -6,9 +6,9 @@ use std::rc::Rc;
 use crate::config::{Config, Millis};
 use crate::engine::Plan;
 
-use super::active::Active;
 use super::host::Shared;
-use super::warden::{self, Poll};
+use super::loaded::LoadedConfig;
+use super::tick::{self, Poll};
 use super::{series, Host, Stream};
 
 /// How long after its last sign of life a good configuration still counts as running: a bad one that
@@ -30,13 +30,13 @@ const IDLE_TICK: Millis = 1_000;
 
 thread_local! {
     /// The newest configuration of each plugin in this worker.
-    static NEWEST: RefCell<Vec<(String, Rc<Active>)>> = const { RefCell::new(Vec::new()) };
+    static NEWEST: RefCell<Vec<(String, Rc<LoadedConfig>)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// One configuration of the plugin in one worker.
 #[derive(Debug, Default)]
 pub struct Plugin {
-    active: Rc<Active>,
+    loaded: Rc<LoadedConfig>,
     identity: String,
     /// Health checks that are under way and the proxy's token for each, oldest first.
     polls: RefCell<Vec<(u32, Poll)>>,
@@ -63,7 +63,7 @@ impl Plugin {
         };
         match Config::from_bytes(bytes) {
             Ok(config) => {
-                self.activate(host, config);
+                self.load(host, config);
                 say_invalid(false);
                 true
             }
@@ -76,7 +76,7 @@ impl Plugin {
                 // a worker, would kill the filter there. So the last good one goes on in its own VM.
                 if let Some(newest) = self.newest() {
                     log::error!("the configuration is not taken; the last good one stays");
-                    self.active = newest;
+                    self.loaded = newest;
                     self.beat(host, host.now() / 1_000_000);
                     self.keep_ticking(host);
                     return true;
@@ -92,7 +92,7 @@ impl Plugin {
                 log::error!(
                     "started without rollouts: every request goes by the route table's default"
                 );
-                self.active = Rc::new(Active::invalid());
+                self.loaded = Rc::new(LoadedConfig::invalid());
                 say_invalid(true);
                 true
             }
@@ -102,18 +102,18 @@ impl Plugin {
     /// Watches, polls, and tells other workers that this configuration is alive.
     pub fn on_tick(&self, host: &impl Host) {
         let now = host.now() / 1_000_000;
-        if self.active.invalid || self.is_replaced(now) {
+        if self.loaded.invalid || self.is_replaced(now) {
             return;
         }
         self.beat(host, now);
-        let all_told = self.active.all_told();
-        let polls = warden::tick(host, &self.active, now);
+        let published = self.loaded.is_published();
+        let polls = tick::tick(host, &self.loaded, now);
         let mut under_way = self.polls.borrow_mut();
         under_way.extend(polls);
         // A proxy that never answers must not fill the memory.
         let too_many = under_way.len().saturating_sub(POLLS);
         under_way.drain(..too_many);
-        if !all_told {
+        if !published {
             self.keep_ticking(host);
         }
     }
@@ -122,7 +122,7 @@ impl Plugin {
     pub fn on_call_response(&self, host: &impl Host, token: u32, status: Option<u16>) {
         let Some(poll) = self.take_poll(token) else { return };
         let now = host.now() / 1_000_000;
-        warden::answered(host, &self.active, poll, status, now);
+        tick::answered(host, &self.loaded, poll, status, now);
     }
 
     /// Stops the ticks: a proxy forgets the configuration, but would go on waking up for it as long as the
@@ -139,34 +139,38 @@ impl Plugin {
 
     /// A new stream under this configuration.
     pub fn stream(&self) -> Stream {
-        Stream::new(Rc::clone(&self.active))
+        Stream::new(Rc::clone(&self.loaded))
     }
 
-    fn activate(&mut self, host: &impl Host, config: Config) {
+    fn load(&mut self, host: &impl Host, config: Config) {
         let now = host.now() / 1_000_000;
         let before = self.newest();
-        let active = Rc::new(Active::new(Plan::new(config), &self.identity, before.as_deref()));
+        let loaded =
+            Rc::new(LoadedConfig::new(Plan::new(config), &self.identity, before.as_deref()));
         if let Some(before) = before {
-            warden::take_over(host, &active, &before, now);
+            tick::take_over(host, &loaded, &before, now);
         }
         NEWEST.with_borrow_mut(|newest| {
             newest.retain(|(identity, _)| *identity != self.identity);
-            newest.push((self.identity.clone(), Rc::clone(&active)));
+            newest.push((self.identity.clone(), Rc::clone(&loaded)));
         });
-        warden::start(host, &active, now);
-        self.active = active;
+        tick::start(host, &loaded, now);
+        self.loaded = loaded;
         self.beat(host, now);
         self.keep_ticking(host);
-        log::info!("{} rollouts are in force", self.active.plan.rollouts().len());
+        match self.loaded.plan.rollouts().len() {
+            1 => log::info!("1 rollout is in force"),
+            several => log::info!("{several} rollouts are in force"),
+        }
     }
 
     fn keep_ticking(&self, host: &impl Host) {
-        let busy = !self.active.all_told() || self.active.is_watching();
+        let busy = !self.loaded.is_published() || self.loaded.is_watching();
         host.set_tick_period(if busy { BUSY_TICK } else { IDLE_TICK });
     }
 
     /// The last good configuration that this VM has had for this plugin.
-    fn newest(&self) -> Option<Rc<Active>> {
+    fn newest(&self) -> Option<Rc<LoadedConfig>> {
         NEWEST.with_borrow(|newest| {
             let mut newest = newest.iter();
             newest.find(|(identity, _)| *identity == self.identity).map(|(_, it)| Rc::clone(it))
@@ -177,8 +181,8 @@ impl Plugin {
     /// proxy lets an old one tick until its last stream has ended; what is counted from then on may be
     /// the newer one's.
     fn is_replaced(&self, now: Millis) -> bool {
-        let last = self.active.last_stream.get();
-        let replaced = self.active.replaced.get();
+        let last = self.loaded.last_stream.get();
+        let replaced = self.loaded.replaced.get();
         replaced.is_some_and(|since| last <= since || now.saturating_sub(last) > LINGER)
     }
 

@@ -10,8 +10,9 @@ use crate::config::{Mode, Rollout};
 use crate::engine::{decide, Decision, Reason, Request, Standing, Surroundings};
 use crate::http::HeaderName;
 
-use super::active::{Active, Live};
+use super::loaded::LoadedConfig;
 use super::outcome::{number, Outcome};
+use super::rollout::LoadedRollout;
 use super::series::{CodeClass, Count, What};
 use super::strip::{self, Written};
 use super::{baggage, Host};
@@ -19,7 +20,7 @@ use super::{baggage, Host};
 /// One HTTP stream. A stream ends with the configuration it began with.
 #[derive(Debug)]
 pub struct Stream {
-    active: Rc<Active>,
+    loaded: Rc<LoadedConfig>,
     /// Nanoseconds since the Unix epoch.
     began: u64,
     decided: SmallVec<[Decided; 2]>,
@@ -50,9 +51,9 @@ impl<H: Host> Surroundings for Outside<'_, H> {
 }
 
 impl Stream {
-    pub fn new(active: Rc<Active>) -> Self {
+    pub fn new(loaded: Rc<LoadedConfig>) -> Self {
         Self {
-            active,
+            loaded,
             began: 0,
             decided: SmallVec::new(),
             cookies: Vec::new(),
@@ -62,37 +63,40 @@ impl Stream {
 
     /// Decides every rollout that matches, and writes the decisions on the request.
     pub fn on_request_headers(&mut self, host: &impl Host) {
-        let active = Rc::clone(&self.active);
-        if active.plan.rollouts().is_empty() && !active.invalid {
+        let loaded = Rc::clone(&self.loaded);
+        if loaded.plan.rollouts().is_empty() && !loaded.invalid {
             return;
         }
         let headers = host.request_headers();
-        if active.invalid {
+        if loaded.invalid {
             strip::everything_of_ours(host, &headers);
             return;
         }
         self.began = host.now();
         let now = self.began / 1_000_000;
-        active.last_stream.set(now);
+        loaded.last_stream.set(now);
 
-        let plan = &active.plan;
+        let plan = &loaded.plan;
         let outside = Outside(host);
         let request = Request::new(plan, &headers, &outside);
         let mut written = Written::new();
         let mut in_force: SmallVec<[(usize, VersionIndex); 2]> = SmallVec::new();
         for position in plan.candidates(|| request.host()) {
-            let Some((rollout, live)) = active.rollout(position) else { continue };
+            let Some(loaded_rollout) = loaded.rollout(position) else { continue };
+            let LoadedRollout { config: rollout, state } = loaded_rollout;
             if !rollout.applies(&request) {
                 continue;
             }
-            if !live.counts() {
-                live.begin_counting(host, rollout, now);
+            if !state.counts() {
+                loaded_rollout.begin_counting(host, now);
             }
-            let holds = live.holds.borrow();
-            let standing =
-                Standing { split: live.split(rollout, now), holds: &holds, turn: &live.turn };
+            let standing = Standing {
+                split: loaded_rollout.split(now),
+                holds: &state.holds(),
+                turn: &state.probe_turn,
+            };
             let decision = decide(plan.config(), rollout, &standing, &request, &mut ());
-            count_ignored(host, rollout, live, &decision);
+            count_ignored(host, loaded_rollout, &decision);
             self.decided.push(Decided {
                 rollout: position,
                 version: decision.version,
@@ -119,8 +123,8 @@ impl Stream {
 
     /// Takes our names out of the trailers.
     pub fn on_request_trailers(&self, host: &impl Host) {
-        if !self.active.plan.rollouts().is_empty() {
-            strip::request_trailers(host, &self.active.plan);
+        if !self.loaded.plan.rollouts().is_empty() {
+            strip::request_trailers(host, &self.loaded.plan);
         }
     }
 
@@ -137,7 +141,7 @@ impl Stream {
         }
         let mut written = Written::new();
         for decided in &self.decided {
-            let Some(rollout) = self.active.plan.rollouts().get(decided.rollout) else { continue };
+            let Some(rollout) = self.loaded.plan.rollouts().get(decided.rollout) else { continue };
             if rollout.mode == Mode::Shadow {
                 continue;
             }
@@ -182,16 +186,16 @@ impl Stream {
         let failed = outcome.is_failure(|| host.response_flags());
         let class = CodeClass::of(outcome.status);
         for decided in self.decided {
-            let Some((rollout, live)) = self.active.rollout(decided.rollout) else { continue };
-            let requests = live.requests(host, rollout);
-            let answers = live.answers(host, rollout);
+            let Some(rollout) = self.loaded.rollout(decided.rollout) else { continue };
+            let requests = rollout.requests(host);
+            let answers = rollout.answers(host);
             let count = |what| answers.count(host, decided.version, what);
             requests.count(host, decided.version, decided.reason);
             count(Count::Response(class));
             if !outcome.is_answer() {
                 continue;
             }
-            let latency = rollout.guard.as_ref().and_then(|guard| guard.latency);
+            let latency = rollout.config.guard.as_ref().and_then(|guard| guard.latency);
             let limit = latency.map(|latency| latency.slower_than.saturating_mul(1_000_000));
             let slow = limit.is_some_and(|limit| nanos > limit) && !outcome.is_upgrade();
             if failed {
@@ -201,7 +205,7 @@ impl Stream {
                 count(Count::Slow);
             }
             requests.duration(host, decided.version, nanos.saturating_add(500_000) / 1_000_000);
-            live.add(decided.version, failed, slow);
+            rollout.state.add(decided.version, failed, slow);
         }
     }
 }
@@ -235,7 +239,7 @@ fn claim<'a>(written: &mut Written<'a>, name: &'a HeaderName) -> bool {
     free
 }
 
-fn count_ignored(host: &impl Host, rollout: &Rollout, live: &Live, decision: &Decision) {
+fn count_ignored(host: &impl Host, rollout: LoadedRollout<'_>, decision: &Decision) {
     let ignored = decision.ignored;
     for (was, what) in [
         (ignored.overrides, What::Override),
@@ -243,7 +247,7 @@ fn count_ignored(host: &impl Host, rollout: &Rollout, live: &Live, decision: &De
         (ignored.inherit, What::Inherit),
     ] {
         if was {
-            live.requests(host, rollout).ignored(host, what);
+            rollout.requests(host).ignored(host, what);
         }
     }
 }

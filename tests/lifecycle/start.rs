@@ -25,7 +25,7 @@ fn a_good_configuration_is_in_force_from_the_first_request<R: Rig>() {
     let seen = worker.send(get("/").user(&canary_user()));
     assert_eq!(seen.request("x-cohort-checkout").as_deref(), Some("canary"));
     assert_eq!(worker.world.metric("cohort_config_invalid"), 0);
-    assert_eq!(worker.world.take_log(2), "1 rollouts are in force");
+    assert_eq!(worker.world.take_log(2), "1 rollout is in force");
 }
 
 fn a_configuration_without_rollouts_touches_nothing<R: Rig>() {

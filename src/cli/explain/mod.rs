@@ -17,7 +17,7 @@ use super::Exit;
 use crate::bucket::Split;
 use crate::config::{Choice, KeySource, Mode, Rollout};
 use crate::engine::{decide, Decision, Plan, Reason, Request, Standing, Verdict, Witness};
-use crate::filter::{Active, Stream};
+use crate::filter::{LoadedConfig, Stream};
 
 use proxy::{Change, Proxy};
 
@@ -32,34 +32,30 @@ pub fn run(args: &Explain, out: &mut dyn Write, err: &mut dyn Write) -> io::Resu
         now: args.at.unwrap_or_else(super::now),
         changes: RefCell::default(),
     };
-    let active = Rc::new(Active::new(Plan::new(config), "", None));
-    let mut stream = Stream::new(Rc::clone(&active));
+    let loaded = Rc::new(LoadedConfig::new(Plan::new(config), "", None));
+    let mut stream = Stream::new(Rc::clone(&loaded));
     stream.on_request_headers(&proxy);
     stream.on_response_headers(&proxy, true);
     let changes = proxy.changes.take();
-    let request = Request::new(&active.plan, &proxy.request, &proxy);
-    let explained = active.plan.rollouts().iter().enumerate().filter_map(|(position, _)| {
-        let (rollout, live) = active.rollout(position)?;
+    let request = Request::new(&loaded.plan, &proxy.request, &proxy);
+    let explained = loaded.rollouts().map(|loaded_rollout| {
+        let rollout = loaded_rollout.config;
         if !rollout.applies(&request) {
-            return Some(Explained {
-                rollout,
-                split: &rollout.split,
-                steps: Vec::new(),
-                decision: None,
-            });
+            return Explained { rollout, split: &rollout.split, steps: Vec::new(), decision: None };
         }
-        let split = live.split(rollout, proxy.now);
-        let standing = Standing { split, holds: &[], turn: &live.turn };
+        let split = loaded_rollout.split(proxy.now);
+        let turn = &loaded_rollout.state.probe_turn;
+        let standing = Standing { split, holds: &[], turn };
         let mut steps = Steps::default();
-        let decision = decide(active.plan.config(), rollout, &standing, &request, &mut steps);
-        Some(Explained { rollout, split, steps: steps.0, decision: Some(decision) })
+        let decision = decide(loaded.plan.config(), rollout, &standing, &request, &mut steps);
+        Explained { rollout, split, steps: steps.0, decision: Some(decision) }
     });
     let explained: Vec<Explained<'_>> = explained.collect();
     match args.output {
         Output::Json => json(&explained, &changes, out)?,
         Output::Text => {
             for explained in &explained {
-                explained.text(active.plan.config(), &request, out)?;
+                explained.text(loaded.plan.config(), &request, out)?;
                 writeln!(out)?;
             }
             effects(&changes, out)?;

@@ -1,34 +1,19 @@
 //! What people hear of a version that leaves traffic or comes back: the log, and the counter of trips.
 
 use crate::config::{Guard, Health};
-use crate::engine::{Cause, Checkup, Event, Figures, Status};
+use crate::engine::{Cause, Event, Figures, HealthState, HealthStatus};
 
-use super::{Desk, Host};
+use super::health::PollResult;
+use super::{Host, WatchedVersion};
 
-/// What came of a health check.
-#[derive(Clone, Copy, Debug)]
-pub enum Heard {
-    Status(u16),
-    /// No answer in time.
-    Nothing,
-    /// The proxy would not send it, as to a cluster that it does not have.
-    Unsendable,
-}
-
-impl Heard {
-    pub fn is_good(self) -> bool {
-        matches!(self, Self::Status(200..=399))
-    }
-}
-
-impl<H: Host> Desk<'_, H> {
-    pub(super) fn announce(&self, guard: &Guard, event: Event, figures: &Figures) {
-        let (rollout, version) = (&self.rollout.name, self.version_name());
+impl<H: Host> WatchedVersion<'_, H> {
+    pub(super) fn log_guard(&self, guard: &Guard, event: Event, figures: &Figures) {
+        let (rollout, version) = (&self.config().name, self.name());
         let Figures { version: ours, stable, over } = figures;
         let tenths = (over + 49) / 100;
         match event {
             Event::Tripped(cause) => {
-                self.live.gauges(self.host, self.rollout).tripped(self.host, self.version, cause);
+                self.rollout.gauges(self.host).tripped(self.host, self.version, cause);
                 let bad = match cause {
                     Cause::Latency => format!(
                         "{} were slower than {} ms",
@@ -64,37 +49,33 @@ impl<H: Host> Desk<'_, H> {
         }
     }
 
-    pub(super) fn announce_health(
+    pub(super) fn log_health(
         &self,
         health: &Health,
-        before: Checkup,
-        after: Status,
-        heard: Heard,
+        before: HealthState,
+        after: HealthStatus,
+        result: PollResult,
     ) {
-        let (rollout, version) = (&self.rollout.name, self.version_name());
+        let (rollout, version) = (&self.config().name, self.name());
         let Health { cluster, path, timeout, .. } = health;
         let times = before.against + 1;
-        let heard = match heard {
-            Heard::Status(status) => format!("GET {path} on cluster {cluster} gave {status}"),
-            Heard::Nothing => {
+        let heard = match result {
+            PollResult::Status(status) => format!("GET {path} on cluster {cluster} gave {status}"),
+            PollResult::NoAnswer => {
                 format!("GET {path} on cluster {cluster} gave nothing in {timeout} ms")
             }
-            Heard::Unsendable => {
+            PollResult::NotSent => {
                 format!("cluster {cluster} cannot be asked (does the proxy have one of that name?)")
             }
         };
-        if after == Status::Unhealthy {
-            self.live.gauges(self.host, self.rollout).tripped(
-                self.host,
-                self.version,
-                Cause::Health,
-            );
+        if after == HealthStatus::Unhealthy {
+            self.rollout.gauges(self.host).tripped(self.host, self.version, Cause::Health);
             log::warn!(
                 "rollout {rollout}: version {version} is held out of traffic (health): {heard}, {times} \
                  in a row; its users get {}",
                 self.fallback_name()
             );
-        } else if before.status == Status::Unhealthy {
+        } else if before.status == HealthStatus::Unhealthy {
             log::warn!(
                 "rollout {rollout}: version {version} is back in traffic: {heard}, {times} in a row"
             );
@@ -102,8 +83,8 @@ impl<H: Host> Desk<'_, H> {
     }
 
     fn fallback_name(&self) -> &str {
-        let fallback =
-            self.rollout.guard.as_ref().map_or(self.rollout.stable, |guard| guard.fallback);
-        self.rollout.versions.get(fallback).map_or("", |version| &version.name)
+        let rollout = self.config();
+        let fallback = rollout.guard.as_ref().map_or(rollout.stable, |guard| guard.fallback);
+        self.rollout.version_name(fallback)
     }
 }

@@ -1,39 +1,35 @@
 //! What the guard sees: the answers of all workers, from the proxy's own counters.
 
-use std::cell::Cell;
-
 use crate::bucket::VersionIndex;
-use crate::config::{Millis, Rollout};
+use crate::config::Millis;
 use crate::engine::Totals;
 
 use super::super::series::{CodeClass, Count};
-use super::{Host, Live};
+use super::{Host, LoadedRollout};
 
-impl Live {
+impl LoadedRollout<'_> {
     /// Begins to count, and with it the guard's window. What failed before, another worker has counted,
     /// and watches.
     #[cold]
-    pub fn begin_counting(&self, host: &impl Host, rollout: &Rollout, now: Millis) {
-        self.answers(host, rollout);
-        self.observe(host, rollout, now);
+    pub fn begin_counting(&self, host: &impl Host, now: Millis) {
+        self.answers(host);
+        self.observe(host, now);
     }
 
     /// Hears what each version under guard has answered until now, by all workers together.
-    pub(super) fn observe(&self, host: &impl Host, rollout: &Rollout, now: Millis) {
-        let Some(guard) = rollout.guard.as_ref().filter(|_| !self.watches.is_empty()) else {
+    pub(super) fn observe(&self, host: &impl Host, now: Millis) {
+        let Some(guard) = self.config.guard.as_ref().filter(|_| self.state.is_watched()) else {
             return;
         };
-        let stable = self.totals(host, rollout, rollout.stable);
-        for (version, watched) in self.watches.iter().enumerate() {
-            if version != rollout.stable {
-                let totals = self.totals(host, rollout, version);
-                watched.watch.borrow_mut().observe(guard.window, now, totals, stable);
-            }
+        let stable = self.totals(host, self.config.stable);
+        for (version, watch) in self.guarded() {
+            let totals = self.totals(host, version);
+            watch.window.borrow_mut().observe(guard.window, now, totals, stable);
         }
     }
 
-    fn totals(&self, host: &impl Host, rollout: &Rollout, version: VersionIndex) -> Totals {
-        let answers = self.answers(host, rollout);
+    fn totals(&self, host: &impl Host, version: VersionIndex) -> Totals {
+        let answers = self.answers(host);
         let total = |what| answers.total(host, version, what);
         let classes = CodeClass::ALL.into_iter().filter(|class| *class != CodeClass::None);
         let totals = Totals {
@@ -41,7 +37,7 @@ impl Live {
             failures: total(Count::Failure),
             slow: total(Count::Slow),
         };
-        let own = self.own.get(version).map(Cell::get).unwrap_or_default();
+        let own = self.state.versions().get(version).map(|it| it.own.get()).unwrap_or_default();
         // This worker alone has counted more than the proxy knows of: the proxy keeps no such counter.
         let missing: Vec<&str> = [
             (totals.answers < own.answers, "cohort_responses_total"),
@@ -54,11 +50,11 @@ impl Live {
         if missing.is_empty() {
             return totals;
         }
-        if !self.blind.replace(true) {
+        if !self.state.counters_missing.replace(true) {
             log::warn!(
                 "rollout {}: the proxy does not keep {} (its stats matcher leaves them out), so each \
                  worker's guard sees only its own requests and needs minRequests of its own",
-                rollout.name,
+                self.config.name,
                 missing.join(" and ")
             );
         }

@@ -1,0 +1,231 @@
+//! A rollout of a loaded configuration: what it says, and where it stands in this worker.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+
+use smallvec::SmallVec;
+
+use crate::bucket::{Split, VersionIndex, Weight};
+use crate::config::{Millis, Mode, Rollout};
+use crate::engine::{split_in_force, HealthState, Hold, Latch, Totals, Watch};
+
+use super::series::{Answers, Gauges, Requests};
+use super::Host;
+
+/// A rollout and its state.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadedRollout<'a> {
+    pub config: &'a Rollout,
+    pub state: &'a Rc<RolloutState>,
+}
+
+/// What a worker remembers of one rollout.
+#[derive(Debug)]
+pub struct RolloutState {
+    requests: OnceCell<Requests>,
+    answers: OnceCell<Answers>,
+    gauges: OnceCell<Gauges>,
+    /// One for each version, by position.
+    versions: Vec<VersionState>,
+    /// Whether a guard or a health check watches any version.
+    watched: bool,
+    /// When a version first tripped, which ends the ramp.
+    pub ramp_ended: Cell<Option<Millis>>,
+    /// Counts the users without a key that met a probing version.
+    pub probe_turn: Cell<u32>,
+    /// Whether it has been logged that the proxy leaves our counters out.
+    pub counters_missing: Cell<bool>,
+    /// Whether a changed rollout took this one's place: the gauges are that one's.
+    pub replaced: Cell<bool>,
+}
+
+/// What a worker remembers of one version.
+#[derive(Debug, Default)]
+pub struct VersionState {
+    /// Whether the version takes part in traffic.
+    pub hold: Cell<Hold>,
+    /// What this worker alone has counted.
+    pub own: Cell<Totals>,
+    /// There is one where a guard watches the version.
+    pub guard: Option<GuardWatch>,
+    /// There is one where the version's cluster is polled.
+    pub health: Option<HealthWatch>,
+}
+
+/// A version under guard.
+#[derive(Debug)]
+pub struct GuardWatch {
+    /// Where the latch stands in the shared data. A changed rollout begins anew.
+    pub key: String,
+    pub window: RefCell<Watch>,
+    /// As this worker last knew it, which is all there is where the proxy has no shared data.
+    pub latch: Cell<Latch>,
+}
+
+/// A version whose cluster is polled.
+#[derive(Debug)]
+pub struct HealthWatch {
+    /// Where the state stands in the shared data. It outlives changes to the rest of the rollout, such as a
+    /// new weight.
+    pub key: String,
+    /// As this worker last knew it, which is all there is where the proxy has no shared data.
+    pub state: Cell<HealthState>,
+}
+
+impl RolloutState {
+    /// The state of `rollout` when the plugin `identity` first loads it.
+    pub fn new(identity: &str, rollout: &Rollout) -> Self {
+        // A rollout in shadow mode routes nobody, so that nothing it sees speaks of a version.
+        let in_force = rollout.enabled && rollout.mode == Mode::Enforce;
+        let versions = (0..rollout.versions.len()).map(|version| match in_force {
+            true => VersionState::watched(identity, rollout, version),
+            false => VersionState::default(),
+        });
+        Self {
+            requests: OnceCell::new(),
+            answers: OnceCell::new(),
+            gauges: OnceCell::new(),
+            versions: versions.collect(),
+            watched: in_force && (rollout.guard.is_some() || !rollout.health.is_empty()),
+            ramp_ended: Cell::new(None),
+            probe_turn: Cell::new(0),
+            counters_missing: Cell::new(false),
+            replaced: Cell::new(false),
+        }
+    }
+
+    /// The state of each version, by position.
+    pub fn versions(&self) -> &[VersionState] {
+        &self.versions
+    }
+
+    /// Whether a guard or a health check watches any version.
+    pub fn is_watched(&self) -> bool {
+        self.watched
+    }
+
+    /// Whether this worker counts answers: it does from its own first request on.
+    pub fn counts(&self) -> bool {
+        self.answers.get().is_some()
+    }
+
+    /// Whether each version takes part in traffic; empty where nothing is watched, so that all do.
+    pub fn holds(&self) -> SmallVec<[Hold; 4]> {
+        if self.watched {
+            self.versions.iter().map(|version| version.hold.get()).collect()
+        } else {
+            SmallVec::new()
+        }
+    }
+
+    fn hold(&self, version: VersionIndex) -> Hold {
+        self.versions.get(version).map(|version| version.hold.get()).unwrap_or_default()
+    }
+
+    /// Adds one answer to this worker's own totals.
+    pub fn add(&self, version: VersionIndex, failed: bool, slow: bool) {
+        if let Some(VersionState { own, .. }) = self.versions.get(version) {
+            let before = own.get();
+            own.set(Totals {
+                answers: before.answers + 1,
+                failures: before.failures + u64::from(failed),
+                slow: before.slow + u64::from(slow),
+            });
+        }
+    }
+}
+
+impl VersionState {
+    fn watched(identity: &str, rollout: &Rollout, version: VersionIndex) -> Self {
+        let key = |kind: &str, fingerprint: u64| {
+            let name = rollout.versions.get(version).map_or("", |version| &version.name);
+            format!("cohort/{identity}/{kind}/{}/{fingerprint:x}/{name}", rollout.name)
+        };
+        let guard = rollout.guard.as_ref().filter(|_| version != rollout.stable);
+        let health = rollout.health.iter().find(|health| health.version == version);
+        Self {
+            guard: guard.map(|_| GuardWatch {
+                key: key("guard", rollout.fingerprint),
+                window: RefCell::default(),
+                latch: Cell::default(),
+            }),
+            health: health.map(|health| HealthWatch {
+                key: key("health", health.fingerprint),
+                state: Cell::default(),
+            }),
+            ..Self::default()
+        }
+    }
+}
+
+impl<'a> LoadedRollout<'a> {
+    /// The time series of what is decided, made with the first request.
+    pub fn requests(&self, host: &impl Host) -> &'a Requests {
+        self.state.requests.get_or_init(|| Requests::new(host, self.config))
+    }
+
+    /// The time series of answers, made with the first request.
+    pub fn answers(&self, host: &impl Host) -> &'a Answers {
+        self.state.answers.get_or_init(|| Answers::new(host, self.config))
+    }
+
+    /// The time series of what is in force.
+    pub fn gauges(&self, host: &impl Host) -> &'a Gauges {
+        self.state.gauges.get_or_init(|| Gauges::new(host, self.config))
+    }
+
+    /// The split in force at `now`.
+    pub fn split(&self, now: Millis) -> &'a Split {
+        split_in_force(self.config, now, self.state.ramp_ended.get())
+    }
+
+    /// The name of the version at `version`.
+    pub fn version_name(&self, version: VersionIndex) -> &'a str {
+        self.config.versions.get(version).map_or("", |version| &version.name)
+    }
+
+    /// Sets the gauges, where they are made, to what is in force at `now`. They are the proxy's: a worker
+    /// that takes a new configuration later than the others has set them to what was in force before.
+    pub fn publish(&self, host: &impl Host, now: Millis) {
+        let Some(gauges) = self.state.gauges.get().filter(|_| !self.state.replaced.get()) else {
+            return;
+        };
+        for (version, (share, held_out)) in self.in_force(now).into_iter().enumerate() {
+            gauges.set(host, version, share, held_out);
+        }
+    }
+
+    /// Each version's share of users in thousandths of a percent, and whether it is held out. What a
+    /// version held out does not get goes to the fallback.
+    fn in_force(&self, now: Millis) -> Vec<(u32, bool)> {
+        let (rollout, state) = (self.config, self.state);
+        if !rollout.enabled {
+            // The kill switch: everyone gets stable.
+            let share =
+                |version| if version == rollout.stable { Weight::FULL } else { Weight::ZERO };
+            return (0..rollout.versions.len())
+                .map(|version| (share(version).thousandths(), false))
+                .collect();
+        }
+        let split = self.split(now);
+        let fallback = rollout.fallback(|version| state.hold(version));
+        let mut in_force: Vec<(u32, bool)> = (0..rollout.versions.len())
+            .map(|version| (split.weight(version).thousandths(), state.hold(version) == Hold::Out))
+            .collect();
+        let mut freed = 0;
+        for (version, (share, _)) in in_force.iter_mut().enumerate() {
+            let kept = match state.hold(version) {
+                _ if version == fallback => *share,
+                Hold::In => *share,
+                Hold::Probing => *share / 10,
+                Hold::Out => 0,
+            };
+            freed += *share - kept;
+            *share = kept;
+        }
+        if let Some((share, _)) = in_force.get_mut(fallback) {
+            *share += freed;
+        }
+        in_force
+    }
+}

@@ -1,0 +1,207 @@
+//! Runs the guards and health checks of a configuration at every tick.
+//!
+//! The state machines are the engine's. Their records lie in the proxy's shared data, so that all workers
+//! act as one: whoever sees a change first writes it, and the others read it at their next tick.
+
+mod guard;
+mod health;
+mod log;
+mod totals;
+
+use std::rc::Rc;
+
+use crate::bucket::VersionIndex;
+use crate::config::{Millis, Rollout};
+use crate::engine::Hold;
+
+use super::host::{Call, Shared};
+use super::loaded::LoadedConfig;
+use super::rollout::{GuardWatch, HealthWatch, LoadedRollout};
+use super::Host;
+
+use health::PollResult;
+
+/// A health check under way.
+#[derive(Clone, Copy, Debug)]
+pub struct Poll {
+    rollout: usize,
+    /// The position in the rollout's health checks.
+    health: usize,
+}
+
+/// Ends what was remembered of the rollouts that are not in `loaded` as they were `before`, so that one
+/// which comes back some day begins anew.
+pub fn take_over(host: &impl Host, loaded: &LoadedConfig, before: &LoadedConfig, now: Millis) {
+    before.replaced.set(Some(now));
+    for earlier in before.rollouts() {
+        let later = loaded.named(&earlier.config.name);
+        if later.is_some_and(|later| Rc::ptr_eq(later.state, earlier.state)) {
+            continue;
+        }
+        earlier.state.replaced.set(true);
+        if let Some(later) = later.filter(|_| earlier.state.counts()) {
+            // What began before may fail under the new configuration.
+            later.begin_counting(host, now);
+        }
+        for (version, guard) in earlier.guarded() {
+            WatchedVersion::new(host, earlier, version, now).end_guard(guard);
+        }
+        for (version, known) in earlier.config.versions.iter().enumerate() {
+            let stays =
+                later.is_some_and(|it| it.config.versions.iter().any(|v| v.name == known.name));
+            if !stays {
+                earlier.gauges(host).set(host, version, 0, false);
+            }
+        }
+    }
+}
+
+/// Reads the records as they stand, so that the first request already meets what was tripped before.
+/// Without shared data what was remembered of unchanged rollouts stands.
+pub fn start(host: &impl Host, loaded: &LoadedConfig, now: Millis) {
+    for rollout in loaded.rollouts() {
+        for (version, guard) in rollout.guarded() {
+            WatchedVersion::new(host, rollout, version, now).begin_guard(guard);
+        }
+        for (version, health) in rollout.polled() {
+            WatchedVersion::new(host, rollout, version, now).begin_health(health);
+        }
+        rollout.settle(host, now);
+    }
+    loaded.publish_next(host, now);
+}
+
+/// Looks at every version that is watched. The health checks that it sends come back by their tokens.
+pub fn tick(host: &impl Host, loaded: &LoadedConfig, now: Millis) -> Vec<(u32, Poll)> {
+    let mut polls = Vec::new();
+    loaded.publish_next(host, now);
+    for (position, rollout) in loaded.rollouts().enumerate() {
+        if !rollout.state.is_watched() && rollout.config.ramp.is_none() {
+            continue;
+        }
+        if let Some(guard) = &rollout.config.guard {
+            if rollout.state.counts() {
+                rollout.observe(host, now);
+            }
+            for (version, watch) in rollout.guarded() {
+                WatchedVersion::new(host, rollout, version, now).tick_guard(guard, watch);
+            }
+        }
+        for (index, health) in rollout.config.health.iter().enumerate() {
+            let Some(watch) = rollout.health_watch(health.version) else { continue };
+            let version = WatchedVersion::new(host, rollout, health.version, now);
+            if !version.takes_poll(health, watch) {
+                continue;
+            }
+            let call = Call {
+                cluster: &health.cluster,
+                authority: &health.host,
+                path: &health.path,
+                timeout: health.timeout,
+            };
+            match host.call(call) {
+                Some(token) => polls.push((token, Poll { rollout: position, health: index })),
+                None => version.polled(health, watch, PollResult::NotSent),
+            }
+        }
+        rollout.settle(host, now);
+    }
+    polls
+}
+
+/// Takes the answer to a health check: its HTTP status, or `None` where none came in time.
+pub fn answered(
+    host: &impl Host,
+    loaded: &LoadedConfig,
+    poll: Poll,
+    status: Option<u16>,
+    now: Millis,
+) {
+    let Some(rollout) = loaded.rollout(poll.rollout) else { return };
+    let Some(health) = rollout.config.health.get(poll.health) else { return };
+    let Some(watch) = rollout.health_watch(health.version) else { return };
+    let result = status.map_or(PollResult::NoAnswer, PollResult::Status);
+    WatchedVersion::new(host, rollout, health.version, now).polled(health, watch, result);
+    rollout.settle(host, now);
+}
+
+/// A record as it was read from the shared data.
+struct Record<T> {
+    value: Option<T>,
+    ticket: Option<u32>,
+    /// Whether there is shared data at all.
+    shared: bool,
+}
+
+impl<T> Record<T> {
+    fn read(host: &impl Host, key: &str, from_bytes: impl Fn(&[u8]) -> Option<T>) -> Self {
+        match host.shared(key) {
+            Shared::Missing => Self { value: None, ticket: None, shared: true },
+            Shared::Value(bytes, ticket) => {
+                Self { value: from_bytes(&bytes), ticket: Some(ticket), shared: true }
+            }
+            Shared::Unavailable => Self { value: None, ticket: None, shared: false },
+        }
+    }
+
+    /// Whether the record is one that was ended, and so is empty.
+    fn is_ended(&self) -> bool {
+        self.value.is_none() && self.ticket.is_some()
+    }
+}
+
+/// A version that a guard or a health check watches, at one moment.
+struct WatchedVersion<'a, H> {
+    host: &'a H,
+    rollout: LoadedRollout<'a>,
+    version: VersionIndex,
+    now: Millis,
+}
+
+impl<'a, H: Host> WatchedVersion<'a, H> {
+    fn new(host: &'a H, rollout: LoadedRollout<'a>, version: VersionIndex, now: Millis) -> Self {
+        Self { host, rollout, version, now }
+    }
+
+    fn config(&self) -> &'a Rollout {
+        self.rollout.config
+    }
+
+    fn name(&self) -> &'a str {
+        self.rollout.version_name(self.version)
+    }
+}
+
+impl<'a> LoadedRollout<'a> {
+    /// The versions that a guard watches.
+    fn guarded(self) -> impl Iterator<Item = (VersionIndex, &'a GuardWatch)> {
+        let versions = self.state.versions().iter().enumerate();
+        versions.filter_map(|(version, state)| Some((version, state.guard.as_ref()?)))
+    }
+
+    /// The versions whose clusters are polled.
+    fn polled(self) -> impl Iterator<Item = (VersionIndex, &'a HealthWatch)> {
+        let versions = self.state.versions().iter().enumerate();
+        versions.filter_map(|(version, state)| Some((version, state.health.as_ref()?)))
+    }
+
+    fn health_watch(self, version: VersionIndex) -> Option<&'a HealthWatch> {
+        self.state.versions().get(version)?.health.as_ref()
+    }
+
+    /// Puts what the records say in force in this worker.
+    fn settle(&self, host: &impl Host, now: Millis) {
+        let mut first_trip = None;
+        for version in self.state.versions() {
+            let latch = version.guard.as_ref().map(|watch| watch.latch.get()).unwrap_or_default();
+            let healthy = version.health.as_ref().map(|watch| watch.state.get().hold());
+            version.hold.set(match healthy {
+                Some(Hold::Out) => Hold::Out,
+                _ => latch.hold(),
+            });
+            first_trip = [first_trip, latch.first_trip].into_iter().flatten().min();
+        }
+        self.state.ramp_ended.set(first_trip);
+        self.publish(host, now);
+    }
+}

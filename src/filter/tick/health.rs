@@ -1,0 +1,72 @@
+//! The health check's record of one version: who polls, and what came of it.
+
+use crate::config::Health;
+use crate::engine::HealthState;
+
+use super::super::rollout::HealthWatch;
+use super::{Host, Record, WatchedVersion};
+
+/// How often a conditional write is tried again when another worker was first.
+const TRIES: usize = 4;
+
+/// What came of a health check.
+#[derive(Clone, Copy, Debug)]
+pub enum PollResult {
+    /// An answer with this HTTP status.
+    Status(u16),
+    /// No answer in time.
+    NoAnswer,
+    /// The proxy would not send it, as to a cluster that it does not have.
+    NotSent,
+}
+
+impl PollResult {
+    pub fn is_good(self) -> bool {
+        matches!(self, Self::Status(200..=399))
+    }
+}
+
+impl<H: Host> WatchedVersion<'_, H> {
+    /// Reads the state as it stands.
+    pub(super) fn begin_health(&self, watch: &HealthWatch) {
+        let record = Record::read(self.host, &watch.key, HealthState::from_bytes);
+        if record.shared {
+            watch.state.set(record.value.unwrap_or_default());
+        }
+    }
+
+    /// Whether this worker is the one to send the poll that is due.
+    pub(super) fn takes_poll(&self, health: &Health, watch: &HealthWatch) -> bool {
+        let record = Record::read(self.host, &watch.key, HealthState::from_bytes);
+        let state = match record.value {
+            Some(state) => state,
+            None if record.shared => HealthState::default(),
+            None => watch.state.get(),
+        };
+        watch.state.set(state);
+        let Some(next) = state.poll(health, self.now) else { return false };
+        let won =
+            !record.shared || self.host.set_shared(&watch.key, &next.to_bytes(), record.ticket);
+        if won {
+            watch.state.set(next);
+        }
+        won
+    }
+
+    /// Takes the result of a poll.
+    pub(super) fn polled(&self, health: &Health, watch: &HealthWatch, result: PollResult) {
+        for _ in 0..TRIES {
+            let record = Record::read(self.host, &watch.key, HealthState::from_bytes);
+            let state = record.value.unwrap_or_else(|| watch.state.get());
+            let (next, changed) = state.answered(health, result.is_good());
+            if record.shared && !self.host.set_shared(&watch.key, &next.to_bytes(), record.ticket) {
+                continue;
+            }
+            watch.state.set(next);
+            if changed {
+                self.log_health(health, state, next.status, result);
+            }
+            return;
+        }
+    }
+}
