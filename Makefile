@@ -102,6 +102,10 @@ test-proxy: build $(VENV)/.done ## the tests on a real Envoy (ARGS='-k spoofed')
 		echo "== once more, alone: what failed while $(JOBS) ran side by side (seconds on a busy machine are long)"; \
 		$(VENV)/bin/pytest tests/proxy $(CACHE) -n 0 --last-failed --last-failed-no-failures none $(ARGS); }
 
+.PHONY: test-dates
+test-dates: build $(VENV)/.done ## the tests that look at the clock, three years ahead and on a leap day
+	@export $(LAB) JOBS=$(JOBS); scripts/dates.sh $(ARGS)
+
 .PHONY: test-matrix
 test-matrix: build $(VENV)/.done ## the tests on a real Envoy, on every Envoy of ENVOY_VERSIONS (FILES='hostile reload')
 	@$(VENV)/bin/python scripts/matrix.py --versions "$(ENVOY_VERSIONS)" --out docs/compatibility.md $(FILES) -- -n $(JOBS) $(ARGS)

@@ -24,6 +24,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from . import arithmetic, bootstrap, platform
@@ -102,8 +103,18 @@ class Round:
 
 
 def example(name: str) -> dict[str, Any]:
-    """The configuration of an example."""
-    return json.loads((bootstrap.ENVOY_DIR.parent / "examples" / f"{name}.json").read_text())
+    """The configuration of an example. Its ramps start in an hour, whatever day it is: a scenario sets its own start."""
+    config = json.loads((bootstrap.ENVOY_DIR.parent / "examples" / f"{name}.json").read_text())
+    for rollout in config["rollouts"]:
+        if "ramp" in rollout:
+            rollout["ramp"]["start"] = instant(3600)
+    return config
+
+
+def instant(seconds_from_now: float) -> str:
+    """A point in time as a configuration writes it."""
+    when = datetime.now(timezone.utc) + timedelta(seconds=seconds_from_now)
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass

@@ -127,6 +127,10 @@ pub struct Validate {
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<String>,
 
+    /// The time that warnings about a ramp assume, as RFC 3339; now where it is not given.
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
+    pub at: Option<config::Millis>,
+
     /// The form of what is printed.
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub output: Output,

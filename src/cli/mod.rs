@@ -103,6 +103,15 @@ fn now() -> config::Millis {
     })
 }
 
+/// A point in time as RFC 3339 in UTC; its milliseconds since 1970 where the calendar ends before it.
+fn instant_text(at: config::Millis) -> String {
+    let nanoseconds = i128::from(at) * 1_000_000;
+    time::OffsetDateTime::from_unix_timestamp_nanos(nanoseconds)
+        .ok()
+        .and_then(|instant| instant.format(&time::format_description::well_known::Rfc3339).ok())
+        .unwrap_or_else(|| format!("{at} ms after 1970"))
+}
+
 /// How the command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Exit {
@@ -148,7 +157,7 @@ mod tests {
         assert!(pieces.len() > 500, "only {}", pieces.len());
         for (name, bytes) in pieces {
             for document in source::documents(&name, &bytes).unwrap_or_default() {
-                lint::warnings(&document);
+                lint::warnings(&document, 0);
             }
             migrate::text(&name, &bytes);
         }

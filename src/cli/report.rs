@@ -9,7 +9,7 @@ use super::lint::{self, Warning};
 use super::source::{self, Document, Problem, Unreadable};
 use super::style::{paint, BAD, STRONG, WARNING};
 use super::Exit;
-use crate::config::Config;
+use crate::config::{Config, Millis};
 
 /// Says what is wrong: for people on standard error, for scripts on standard output.
 pub struct Report<'a> {
@@ -31,13 +31,13 @@ impl Report<'_> {
         Ok(Exit::Unreadable)
     }
 
-    /// Everything that is wrong with a configuration, then what is only odd.
-    pub fn document(&mut self, file: &str, document: &Document) -> io::Result<Exit> {
+    /// Everything that is wrong with a configuration, then its warnings as of `now`.
+    pub fn document(&mut self, file: &str, document: &Document, now: Millis) -> io::Result<Exit> {
         let problems = document.config.as_ref().err().map_or(&[][..], Vec::as_slice);
         for problem in problems {
             self.problem(file, problem)?;
         }
-        for warning in lint::warnings(document) {
+        for warning in lint::warnings(document, now) {
             self.warning(file, &warning)?;
         }
         Ok(if problems.is_empty() { Exit::Good } else { Exit::Problems })
@@ -132,7 +132,7 @@ pub fn only(
         return Ok(Err(report.unreadable(file, &Unreadable::Io(why))?));
     };
     if document.config.is_err() {
-        report.document(file, &document)?;
+        report.document(file, &document, super::now())?;
     }
     Ok(document.config.map_err(|_| Exit::Problems))
 }

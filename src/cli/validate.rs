@@ -10,6 +10,7 @@ use super::Exit;
 
 pub fn run(args: &Validate, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
     let mut worst = Exit::Good;
+    let now = args.at.unwrap_or_else(super::now);
     for file in &args.files {
         let mut report = Report { out, err, output: args.output };
         let read = source::bytes(file).and_then(|bytes| source::documents(file, &bytes));
@@ -17,7 +18,7 @@ pub fn run(args: &Validate, out: &mut dyn Write, err: &mut dyn Write) -> io::Res
             Err(why) => worst = worst.max(report.unreadable(file, &why)?),
             Ok(documents) => {
                 for document in &documents {
-                    worst = worst.max(report.document(file, document)?);
+                    worst = worst.max(report.document(file, document, now)?);
                     good(file, document, args.output, report.out)?;
                 }
             }

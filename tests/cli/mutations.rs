@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::generate::{full, json, mutations};
 
-/// What `validate --output json` says of each file, and how it ends.
+/// What `validate --output json` says of each file while its ramp runs, and how it ends.
 fn validate(files: &[String], folder: &Path) -> (BTreeMap<String, Vec<Value>>, Option<i32>) {
     let output = Command::new(env!("CARGO_BIN_EXE_cohort"))
-        .args(["validate", "--output", "json"])
+        .args(["validate", "--output", "json", "--at", "2026-11-21T10:00:00Z"])
         .args(files)
         .current_dir(folder)
         .output()

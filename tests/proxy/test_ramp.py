@@ -16,6 +16,8 @@ from lab.envoy import Envoy, Metrics
 from lab.service import Service
 from lab.until import until
 
+pytestmark = pytest.mark.clock
+
 #: Seconds after the start, and the canary's weight from then on.
 STEPS = ((0.0, 10.0), (1.5, 40.0), (3.0, 75.5))
 _salts = itertools.count()

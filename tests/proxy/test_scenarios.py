@@ -7,10 +7,12 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lab import bootstrap
 from lab.scenarios import all_scenarios
+from lab.stage import Scenario, example
 from test_demo import left_behind, start
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,7 +78,14 @@ def figures(said: str) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize("name", sorted(all_scenarios()))
+def marked(name: str, scenario: Scenario) -> Any:
+    """A scenario; those with a ramp look at the clock."""
+    played = scenario.setup.example
+    ramps = played and any("ramp" in rollout for rollout in example(played)["rollouts"])
+    return pytest.param(name, marks=[pytest.mark.clock] if ramps else [])
+
+
+@pytest.mark.parametrize("name", [marked(*one) for one in sorted(all_scenarios().items())])
 async def test_a_scenario_ends_by_itself_with_these_figures(tmp_path: Path, name: str):
     demo = await start(tmp_path, name)
     try:

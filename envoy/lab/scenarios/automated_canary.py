@@ -9,9 +9,9 @@ from .. import arithmetic
 from ..bootstrap import route_by_header
 from ..envoy import Metrics
 from ..service import Service
-from ..stage import Scenario, Setup, Stage
+from ..stage import Scenario, Setup, Stage, instant
 from ..until import until
-from .canary_clock import everybody_at, instant
+from .canary_clock import everybody_at
 
 STORY = """
 The clock raises the canary's weight. First a dependency that only the canary has goes away: the canary says it

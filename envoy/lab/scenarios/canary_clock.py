@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta, timezone
 
 from .. import arithmetic
 from ..bootstrap import route_by_header
 from ..envoy import Envoy
-from ..stage import Round, Scenario, Setup, Stage
+from ..stage import Round, Scenario, Setup, Stage, instant
 from ..until import until
 
 ROUTES = route_by_header("x-cohort-checkout", {"canary": "checkout-v2"}, "checkout-v1")
@@ -20,11 +19,6 @@ STORY = """
 The file says when the canary gets 5, 25, 50 and 100 percent, and is not touched again. The example's hours are
 seconds here. A second proxy starts in the middle of the ramp, with the same file.
 """
-
-
-def instant(seconds_from_now: float) -> str:
-    when = datetime.now(timezone.utc) + timedelta(seconds=seconds_from_now)
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 async def weight(proxy: Envoy) -> float | None:

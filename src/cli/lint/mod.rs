@@ -3,9 +3,10 @@
 mod implies;
 
 use crate::bucket::VersionIndex;
-use crate::config::{Choice, Config, Path, PathSegment, Rollout};
+use crate::config::{Choice, Config, Millis, Path, PathSegment, Rollout};
 use crate::http::SetCookie;
 
+use super::instant_text;
 use super::source::tree::{Data, Node, Position};
 use super::source::{place_of, Document};
 
@@ -17,8 +18,11 @@ pub struct Warning {
     pub text: String,
 }
 
-/// Every warning about a document, in the document's order.
-pub fn warnings(document: &Document) -> Vec<Warning> {
+/// How far off the start of a ramp is still taken for meant: 30 days.
+const SOON: Millis = 30 * 86_400_000;
+
+/// Every warning about a document as of `now`, in the document's order.
+pub fn warnings(document: &Document, now: Millis) -> Vec<Warning> {
     let mut found = Vec::new();
     if let Some(tree) = &document.tree {
         words(tree, &mut Path::default(), &mut found);
@@ -31,6 +35,7 @@ pub fn warnings(document: &Document) -> Vec<Warning> {
             place.cookies(&mut found);
             place.salt(earlier, &mut found);
             place.header(earlier, &mut found);
+            place.ramp(now, &mut found);
             place.guard(&mut found);
         }
     }
@@ -151,6 +156,28 @@ impl Place<'_> {
                 other.name
             );
             found.push((self.path.clone(), text));
+        }
+    }
+
+    /// A ramp that is over, or whose start is still the placeholder of an example.
+    fn ramp(&self, now: Millis, found: &mut Found) {
+        let Some(ramp) = &self.rollout.ramp else { return };
+        let path = self.path.key("ramp");
+        let length = ramp.steps.last().map_or(0, |step| step.after);
+        let end = ramp.start.saturating_add(length);
+        if now >= end {
+            let text = format!(
+                "reached its last step at {}; write the weights of that step into versions and \
+                 remove the ramp",
+                instant_text(end)
+            );
+            found.push((path, text));
+        } else if ramp.start > now.saturating_add(SOON) {
+            let text = format!(
+                "is {}, more than 30 days from now; until then the weights of versions hold",
+                instant_text(ramp.start)
+            );
+            found.push((path.key("start"), text));
         }
     }
 
