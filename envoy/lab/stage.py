@@ -103,7 +103,7 @@ class Round:
 
 
 def example(name: str) -> dict[str, Any]:
-    """The configuration of an example. Its ramps start in an hour, whatever day it is: a scenario sets its own start."""
+    """The configuration of an example, with ramps that start in an hour: a scenario sets its own start."""
     config = json.loads((bootstrap.ENVOY_DIR.parent / "examples" / f"{name}.json").read_text())
     for rollout in config["rollouts"]:
         if "ramp" in rollout:

@@ -609,7 +609,9 @@ async def test_the_ramp_of_the_example_reaches_its_last_step(shop: Shop):
 
 def marked(path: str) -> Any:
     """A line; those of ramps, cookies and retries look at the clock."""
-    clocked = any(part in path for part in ("/ramp/", "/pin/", "/anonymousId/", "/retryAfter", "/health/canary/interval"))
+    clocked = any(
+        part in path for part in ("/ramp/", "/pin/", "/anonymousId/", "/retryAfter", "/health/canary/interval")
+    )
     return pytest.param(path, marks=[pytest.mark.clock] if clocked else [])
 
 
