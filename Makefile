@@ -96,11 +96,11 @@ test-rust: build ## the tests of the code
 CACHE := -o cache_dir="$(CURDIR)/target/pytest-cache"
 
 .PHONY: test-proxy
-test-proxy: build $(VENV)/.done ## the tests on a real Envoy (ARGS='-k spoofed')
+test-proxy: build $(VENV)/.done ## the tests on a real Envoy, and of what the repository says (ARGS='-k spoofed')
 	@export $(LAB); echo "== tests on $$($$ENVOY --version | grep -o '[0-9]*\.[0-9]*\.[0-9]*/' | head -1 | sed 's|^|Envoy |; s|/$$||')"; \
-	$(VENV)/bin/pytest tests/proxy $(CACHE) -n $(JOBS) $(ARGS) || { \
+	$(VENV)/bin/pytest tests/proxy tests/repository $(CACHE) -n $(JOBS) $(ARGS) || { \
 		echo "== once more, alone: what failed while $(JOBS) ran side by side (seconds on a busy machine are long)"; \
-		$(VENV)/bin/pytest tests/proxy $(CACHE) -n 0 --last-failed --last-failed-no-failures none $(ARGS); }
+		$(VENV)/bin/pytest tests/proxy tests/repository $(CACHE) -n 0 --last-failed --last-failed-no-failures none $(ARGS); }
 
 .PHONY: test-dates
 test-dates: build $(VENV)/.done ## the tests that look at the clock, three years ahead and on a leap day

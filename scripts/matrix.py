@@ -43,7 +43,7 @@ def run(version: str, files: list[str], more: list[str]) -> Run:
     ).stdout.strip()
     report = ROOT / "target" / f"matrix-{version}.xml"
     report.unlink(missing_ok=True)
-    paths = [f"tests/proxy/test_{name}.py" for name in files] or ["tests/proxy"]
+    paths = [str(path) for name in files for path in ROOT.glob(f"tests/proxy/*/test_{name}.py")] or ["tests/proxy"]
     began = time.monotonic()
     print(f"== Envoy {version}", flush=True)
     command = [sys.executable, "-m", "pytest", *paths, "-q", f"--junitxml={report}", *more]

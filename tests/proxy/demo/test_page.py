@@ -27,7 +27,7 @@ from lab.until import until
 from playwright.async_api import CDPSession, Page
 
 #: Screenshots of the main states; docs/images has smaller ones, made of these.
-SHOTS = Path(__file__).resolve().parents[2] / "target" / "screenshots"
+SHOTS = Path(__file__).resolve().parents[3] / "target" / "screenshots"
 EVERYBODY = crowd()
 ROLLOUT = {"name": "checkout", "versions": [{"name": "stable"}, {"name": "canary", "weight": 10}]}
 

@@ -37,7 +37,7 @@ from lab import bootstrap as boots
 from lab.envoy import Envoy
 from lab.until import until
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 MANIFESTS = REPOSITORY / "istio"
 
 WASM = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"

@@ -245,7 +245,7 @@ def report(changes: int, refused: int, seconds: float, traffic: Traffic, after: 
     lines = [
         "# Changes of the configuration under load",
         "",
-        f"Made by `{command}`: Envoy {version()}, two workers. `tests/proxy/test_reload.py` is the run, "
+        f"Made by `{command}`: Envoy {version()}, two workers. `tests/proxy/configuration/test_reload.py` is the run, "
         "and fails on any failed request, closed connection or version that no configuration of the time gives.",
         "",
         f"{changes} changes in {seconds:.0f} s, one after the other as fast as Envoy takes them: "

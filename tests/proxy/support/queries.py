@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DASHBOARD = ROOT / "envoy/grafana/dashboards/cohort.json"
 RULES = ROOT / "envoy/prometheus/rules.yaml"
 ISTIO_RULES = ROOT / "istio/metrics/prometheus-rule.yaml"

@@ -23,7 +23,7 @@ from lab.process import Process
 from lab.until import until
 from prometheus import tool
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FILE = ROOT / "envoy/docker-compose.yaml"
 DOCKERFILE = ROOT / "envoy/Dockerfile"
 

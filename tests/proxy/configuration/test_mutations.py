@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from lab.envoy import ConfigRefused, Envoy
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FILE = ROOT / "target/mutations.jsonl"
 
 

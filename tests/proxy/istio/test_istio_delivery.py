@@ -21,7 +21,7 @@ from lab.envoy import Envoy, module, version
 from lab.until import until
 from plugins import assemble, mortal, neighbour, with_custom_section
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 WASM_PLUGIN = "plugin/wasm-plugin/wasm-plugin.yaml"
 TRAFFIC_EXTENSION = "plugin/traffic-extension/traffic-extension.yaml"

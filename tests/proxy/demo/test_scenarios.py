@@ -15,7 +15,7 @@ from lab.scenarios import all_scenarios
 from lab.stage import Scenario, example
 from test_demo import left_behind, start
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = sorted((ROOT / "examples").rglob("*.json"))
 COHORT = ROOT / "target/release/cohort"
 

@@ -16,7 +16,7 @@ import yaml
 from lab.process import Process
 from lab.until import until
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def tool(name: str) -> str:
