@@ -16,7 +16,7 @@ fn main() {
 struct Nowhere;
 
 impl Surroundings for Nowhere {
-    fn address(&self) -> Option<IpAddr> {
+    fn client_address(&self) -> Option<IpAddr> {
         Some(IpAddr::from([10, 1, 2, 3]))
     }
 

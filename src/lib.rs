@@ -16,7 +16,7 @@
 //! | 3 | [`config`] | the declarations, and what the keys mean together: a configuration that cannot be wrong |
 //! | 4 | [`engine`] | a configuration and a request to a decision; guard, health and ramp over a clock they are handed |
 //! | 5 | [`filter`] | a decision to effects on one HTTP stream, against a [`filter::Host`] |
-//! | 6 | `wasm` (wasm32), `cli` (native) | the two edges |
+//! | 6 | `wasm` (wasm32, on the proxy-wasm SDK), `cli` (native) | the two edges |
 //!
 //! # The path of one request
 //!

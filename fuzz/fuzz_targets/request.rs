@@ -14,7 +14,7 @@ use std::cell::RefCell;
 
 use libfuzzer_sys::fuzz_target;
 use support::exchange::Lines;
-use support::faults::{Dice, Faults};
+use support::faults::{Dice, Faults, Statuses};
 use support::lines::Draft;
 use support::native::NativeVm;
 use support::rig::Worker;
@@ -58,6 +58,7 @@ fn pass(worker: &mut Worker<NativeVm>, head: [u8; 4], rest: &[u8]) {
             dice: Dice(seed.into()),
             percent: u64::from(percent - NO_FAULTS),
             clock: seed % 2 == 0,
+            statuses: Statuses::Any,
         });
     }
     let forged = exchange.state.request.clone();

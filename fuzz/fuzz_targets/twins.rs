@@ -10,7 +10,7 @@
 //! | `+` | time goes by, in twentieths of a second, with ticks |
 //! | `?` | health checks are answered: 0 without a status, even ones well, odd ones badly |
 //! | `#` | another configuration |
-//! | `!` | what the host has not, as bits: 1 shared data, 2 randomness, 4 the clusters of health checks |
+//! | `!` | what the host has not, as bits: 2 randomness, 4 the clusters of health checks |
 #![no_main]
 
 mod support;
@@ -116,7 +116,6 @@ fn play<R: Rig>(input: &[u8]) -> Record {
             }
             b'!' => {
                 let mut state = world.state();
-                state.has_shared = said(1) & 1 == 0;
                 state.random = (said(1) & 2 == 0).then_some(7);
                 let unknown = (said(1) & 4 != 0).then(|| "v2".to_owned());
                 state.unknown_clusters = unknown.into_iter().collect();

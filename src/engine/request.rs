@@ -12,11 +12,22 @@ use crate::http::{cookie, query, HeaderName, Headers, SetCookie};
 
 use super::Plan;
 
-/// What a decision may need beside the headers. Asked at most once for each request.
+/// What a decision may need beside the headers. Each is asked for only where a configuration needs it. A request
+/// that was made up has no connection.
 pub trait Surroundings {
     /// The client's address as the proxy trusts it.
-    fn address(&self) -> Option<IpAddr>;
-    /// 128 random bits; `None` where there is no source of them.
+    fn client_address(&self) -> Option<IpAddr>;
+    /// The number of the connection that the request came on: no other connection of the proxy has it at the
+    /// same time.
+    fn connection_id(&self) -> Option<u64> {
+        None
+    }
+    /// The URI in the certificate that the peer presented, a SPIFFE id in a mesh. `None` without TLS or without
+    /// such a certificate. The proxy's listener says whether certificates are verified.
+    fn peer_principal(&self) -> Option<Vec<u8>> {
+        None
+    }
+    /// 128 bits from the system's source of randomness; `None` where there is none.
     fn random(&self) -> Option<[u8; 16]>;
 }
 
@@ -113,7 +124,7 @@ impl<'a> Request<'a> {
 
     /// The client's address as the proxy trusts it.
     pub fn address(&self) -> Option<IpAddr> {
-        *self.address.get_or_init(|| self.surroundings.address())
+        *self.address.get_or_init(|| self.surroundings.client_address())
     }
 
     /// Whether the request came over https, by what the proxy says.

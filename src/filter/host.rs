@@ -1,8 +1,7 @@
 //! What the filter asks of a proxy.
 
-use std::net::IpAddr;
-
 use crate::config::Millis;
+use crate::engine::Surroundings;
 use crate::http::Headers;
 
 /// A metric's handle, good for the life of the worker.
@@ -37,11 +36,11 @@ pub struct Call<'a> {
 
 /// A proxy, as the filter sees it. No call may panic, whatever the proxy answers: what cannot be had
 /// is `None` or nothing.
-pub trait Host {
+pub trait Host: Surroundings {
     /// Nanoseconds since the Unix epoch.
     fn now(&self) -> u64;
-    /// 128 bits from the system's source of randomness.
-    fn random(&self) -> Option<[u8; 16]>;
+    /// Nanoseconds on a clock that nobody sets and that never goes back, from a moment that means nothing.
+    fn monotonic(&self) -> u64;
     /// A variable of the VM's environment.
     fn environment(&self, name: &str) -> Option<String>;
     /// What tells this plugin from others in the same proxy.
@@ -56,8 +55,6 @@ pub trait Host {
     fn remove_request_header(&self, name: &[u8]);
     fn request_trailers(&self) -> Headers;
     fn remove_request_trailer(&self, name: &[u8]);
-    /// The client's address as the proxy trusts it.
-    fn client_address(&self) -> Option<IpAddr>;
 
     /// The first line of a response header.
     fn response_header(&self, name: &str) -> Option<Vec<u8>>;
@@ -66,6 +63,9 @@ pub trait Host {
     fn add_response_header(&self, name: &str, value: &str);
     /// Envoy's response flags as bits (envoy/stream_info/stream_info.h, `CoreResponseFlag`).
     fn response_flags(&self) -> Option<u64>;
+    /// What the proxy says of where the answer came from: `via_upstream`, `direct_response`, and so on (Envoy's
+    /// response code details). `None` where there was no answer, or another filter gave it.
+    fn response_details(&self) -> Option<Vec<u8>>;
 
     fn define_metric(&self, kind: MetricKind, name: &str) -> Option<MetricId>;
     fn increment(&self, counter: MetricId, by: u64);

@@ -1,13 +1,12 @@
 //! One HTTP stream: the request in, the answer out, the count at the end.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 
 use smallvec::SmallVec;
 
 use crate::bucket::VersionIndex;
 use crate::config::{Mode, Rollout};
-use crate::engine::{decide, Decision, Reason, Request, Standing, Surroundings};
+use crate::engine::{decide, Decision, Reason, Request, Standing};
 use crate::http::HeaderName;
 
 use super::loaded::LoadedConfig;
@@ -21,7 +20,7 @@ use super::{baggage, Host};
 #[derive(Debug)]
 pub struct Stream {
     loaded: Rc<LoadedConfig>,
-    /// Nanoseconds since the Unix epoch.
+    /// Nanoseconds on the host's monotonic clock.
     began: u64,
     decided: SmallVec<[Decided; 2]>,
     /// `set-cookie` values to hand out.
@@ -35,19 +34,6 @@ struct Decided {
     rollout: usize,
     version: VersionIndex,
     reason: Reason,
-}
-
-/// The surroundings of a request, as the host knows them.
-struct Outside<'a, H>(&'a H);
-
-impl<H: Host> Surroundings for Outside<'_, H> {
-    fn address(&self) -> Option<IpAddr> {
-        self.0.client_address()
-    }
-
-    fn random(&self) -> Option<[u8; 16]> {
-        self.0.random()
-    }
 }
 
 impl Stream {
@@ -72,13 +58,12 @@ impl Stream {
             strip::everything_of_ours(host, &headers);
             return;
         }
-        self.began = host.now();
-        let now = self.began / 1_000_000;
+        self.began = host.monotonic();
+        let now = host.now() / 1_000_000;
         loaded.last_stream.set(now);
 
         let plan = &loaded.plan;
-        let outside = Outside(host);
-        let request = Request::new(plan, &headers, &outside);
+        let request = Request::new(plan, &headers, host);
         let mut written = Written::new();
         let mut in_force: SmallVec<[(usize, VersionIndex); 2]> = SmallVec::new();
         for position in plan.candidates(|| request.host()) {
@@ -177,15 +162,15 @@ impl Stream {
     }
 
     /// Counts the outcome. The proxy calls this for each stream, also for one that never had a request.
-    pub fn on_end(self, host: &impl Host) {
+    pub fn on_end(&self, host: &impl Host) {
         if self.decided.is_empty() {
             return;
         }
         let outcome = self.outcome;
-        let nanos = host.now().saturating_sub(self.began);
+        let nanos = host.monotonic().saturating_sub(self.began);
         let failed = outcome.is_failure(|| host.response_flags());
         let class = CodeClass::of(outcome.status);
-        for decided in self.decided {
+        for decided in &self.decided {
             let Some(rollout) = self.loaded.rollout(decided.rollout) else { continue };
             let requests = rollout.requests(host);
             let answers = rollout.answers(host);

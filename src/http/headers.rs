@@ -139,20 +139,6 @@ impl Headers {
     }
 }
 
-/// A header map as [`Headers::from_wire`] reads it.
-pub fn to_wire(pairs: &[(&str, &str)]) -> Vec<u8> {
-    let mut wire = (pairs.len() as u32).to_le_bytes().to_vec();
-    for (name, value) in pairs {
-        wire.extend((name.len() as u32).to_le_bytes());
-        wire.extend((value.len() as u32).to_le_bytes());
-    }
-    for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
-        wire.extend(text.as_bytes());
-        wire.push(0);
-    }
-    wire
-}
-
 impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
         let mut headers = Self::default();
@@ -175,7 +161,21 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
 
 #[cfg(test)]
 mod tests {
-    use super::{to_wire, Headers};
+    use super::Headers;
+
+    /// A header map as [`Headers::from_wire`] reads it.
+    fn to_wire(pairs: &[(&str, &str)]) -> Vec<u8> {
+        let mut wire = (pairs.len() as u32).to_le_bytes().to_vec();
+        for (name, value) in pairs {
+            wire.extend((name.len() as u32).to_le_bytes());
+            wire.extend((value.len() as u32).to_le_bytes());
+        }
+        for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
+            wire.extend(text.as_bytes());
+            wire.push(0);
+        }
+        wire
+    }
 
     /// A map that says it has `count` pairs.
     fn wire(count: u32, pairs: &[(&str, &str)]) -> Vec<u8> {

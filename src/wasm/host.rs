@@ -1,14 +1,22 @@
-//! [`Host`] on top of the proxy-wasm calls.
+//! [`Host`] on top of the SDK's calls.
+//!
+//! The SDK panics on a status that proxy-wasm does not list for a call, which ends the worker's VM. Envoy answers
+//! none of those in the callbacks that the filter makes these calls from (docs/design.md).
 
 use std::cell::RefCell;
 use std::net::IpAddr;
+use std::time::{Duration, UNIX_EPOCH};
+
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType};
 
 use crate::config::Millis;
+use crate::engine::Surroundings;
 use crate::filter::{Call, Host, MetricId, MetricKind, Shared};
-use crate::http::{address, headers, Headers};
+use crate::http::{address, Headers};
 use crate::index::Index;
 
-use super::abi::{self, Map};
+use super::abi;
 
 thread_local! {
     /// The metrics that this VM has defined, by name. The proxy gives a new handle for every definition, also
@@ -23,17 +31,40 @@ pub struct Proxy;
 impl Proxy {
     /// The HTTP status of the call that was just answered.
     pub fn call_status(&self) -> Option<u16> {
-        std::str::from_utf8(&abi::header(Map::CallResponseHeaders, ":status")?).ok()?.parse().ok()
+        std::str::from_utf8(&abi::header(MapType::HttpCallResponseHeaders, ":status")?)
+            .ok()?
+            .parse()
+            .ok()
+    }
+}
+
+impl Surroundings for Proxy {
+    fn client_address(&self) -> Option<IpAddr> {
+        address::parse(&property(&["source", "address"])?)
+    }
+
+    fn connection_id(&self) -> Option<u64> {
+        integer(&property(&["connection", "id"])?)
+    }
+
+    fn peer_principal(&self) -> Option<Vec<u8>> {
+        property(&["connection", "uri_san_peer_certificate"])
+    }
+
+    fn random(&self) -> Option<[u8; 16]> {
+        abi::random()
     }
 }
 
 impl Host for Proxy {
     fn now(&self) -> u64 {
-        abi::now()
+        let since =
+            hostcalls::get_current_time().ok().and_then(|now| now.duration_since(UNIX_EPOCH).ok());
+        since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 
-    fn random(&self) -> Option<[u8; 16]> {
-        abi::random()
+    fn monotonic(&self) -> u64 {
+        abi::monotonic()
     }
 
     fn environment(&self, name: &str) -> Option<String> {
@@ -47,93 +78,94 @@ impl Host for Proxy {
 
     fn identity(&self) -> String {
         let part = |name| {
-            let bytes = abi::property(name).unwrap_or_default();
+            let bytes = property(&[name]).unwrap_or_default();
             String::from_utf8_lossy(&bytes).into_owned()
         };
         format!("{}/{}", part("plugin_name"), part("plugin_root_id"))
     }
 
     fn set_tick_period(&self, period: Millis) {
-        abi::set_tick_period(u32::try_from(period).unwrap_or(u32::MAX));
+        let period = Duration::from_millis(period.min(u64::from(u32::MAX)));
+        hostcalls::set_tick_period(period).ok();
     }
 
     fn request_headers(&self) -> Headers {
-        Headers::from_wire(abi::pairs(Map::RequestHeaders))
+        Headers::from_wire(abi::pairs(MapType::HttpRequestHeaders))
     }
 
     fn set_request_header(&self, name: &str, value: &[u8]) {
-        abi::replace_header(Map::RequestHeaders, name, value);
+        hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, name, Some(value)).ok();
     }
 
     fn remove_request_header(&self, name: &[u8]) {
-        abi::remove_header(Map::RequestHeaders, name);
+        abi::remove_header(MapType::HttpRequestHeaders, name);
     }
 
     fn request_trailers(&self) -> Headers {
-        Headers::from_wire(abi::pairs(Map::RequestTrailers))
+        Headers::from_wire(abi::pairs(MapType::HttpRequestTrailers))
     }
 
     fn remove_request_trailer(&self, name: &[u8]) {
-        abi::remove_header(Map::RequestTrailers, name);
-    }
-
-    fn client_address(&self) -> Option<IpAddr> {
-        address::parse(&abi::property("source\0address")?)
+        abi::remove_header(MapType::HttpRequestTrailers, name);
     }
 
     fn response_header(&self, name: &str) -> Option<Vec<u8>> {
-        abi::header(Map::ResponseHeaders, name)
+        abi::header(MapType::HttpResponseHeaders, name)
     }
 
     fn response_trailer(&self, name: &str) -> Option<Vec<u8>> {
-        abi::header(Map::ResponseTrailers, name)
+        abi::header(MapType::HttpResponseTrailers, name)
     }
 
     fn set_response_header(&self, name: &str, value: &str) {
-        abi::replace_header(Map::ResponseHeaders, name, value.as_bytes());
+        hostcalls::set_map_value_bytes(MapType::HttpResponseHeaders, name, Some(value.as_bytes()))
+            .ok();
     }
 
     fn add_response_header(&self, name: &str, value: &str) {
-        abi::add_header(Map::ResponseHeaders, name, value.as_bytes());
+        hostcalls::add_map_value_bytes(MapType::HttpResponseHeaders, name, value.as_bytes()).ok();
     }
 
     fn response_flags(&self) -> Option<u64> {
-        let bytes = abi::property("response\0flags")?;
-        Some(u64::from_le_bytes(bytes.try_into().ok()?))
+        integer(&property(&["response", "flags"])?)
+    }
+
+    fn response_details(&self) -> Option<Vec<u8>> {
+        property(&["response", "code_details"])
     }
 
     fn define_metric(&self, kind: MetricKind, name: &str) -> Option<MetricId> {
         let kind = match kind {
-            MetricKind::Counter => 0,
-            MetricKind::Gauge => 1,
-            MetricKind::Histogram => 2,
+            MetricKind::Counter => MetricType::Counter,
+            MetricKind::Gauge => MetricType::Gauge,
+            MetricKind::Histogram => MetricType::Histogram,
         };
         METRICS.with_borrow_mut(|known| {
             if let Some(id) = known.get(name.bytes()) {
                 return *id;
             }
-            let id = abi::define_metric(kind, name)?;
+            let id = hostcalls::define_metric(kind, name).ok()?;
             known.update(name.as_bytes(), |it| *it = Some(id));
             Some(id)
         })
     }
 
     fn increment(&self, counter: MetricId, by: u64) {
-        abi::increment_metric(counter, i64::try_from(by).unwrap_or(i64::MAX));
+        hostcalls::increment_metric(counter, i64::try_from(by).unwrap_or(i64::MAX)).ok();
     }
 
     fn record(&self, metric: MetricId, value: u64) {
-        abi::record_metric(metric, value);
+        hostcalls::record_metric(metric, value).ok();
     }
 
     fn total(&self, counter: MetricId) -> Option<u64> {
-        abi::metric(counter)
+        hostcalls::get_metric(counter).ok()
     }
 
     fn shared(&self, key: &str) -> Shared {
-        match abi::shared_data(key) {
-            Ok((bytes, ticket)) if ticket != 0 => Shared::Value(bytes, ticket),
-            Ok(_) | Err(abi::NOT_FOUND) => Shared::Missing,
+        match hostcalls::get_shared_data(key) {
+            Ok((bytes, Some(ticket))) => Shared::Value(bytes.unwrap_or_default(), ticket),
+            Ok((_, None)) => Shared::Missing,
             Err(_) => Shared::Unavailable,
         }
     }
@@ -141,52 +173,50 @@ impl Host for Proxy {
     fn set_shared(&self, key: &str, value: &[u8], ticket: Option<u32>) -> bool {
         // A ticket of 0 would write whatever is there. One that nothing can have makes the write hold
         // only where the key is missing.
-        abi::set_shared_data(key, value, ticket.unwrap_or(u32::MAX))
+        hostcalls::set_shared_data(key, Some(value), Some(ticket.unwrap_or(u32::MAX))).is_ok()
     }
 
     fn call(&self, call: Call<'_>) -> Option<u32> {
-        let headers = headers::to_wire(&[
+        let headers = vec![
             (":method", "GET"),
             (":path", call.path),
             (":authority", call.authority),
             ("user-agent", "cohort-health-check"),
-        ]);
-        abi::http_call(call.cluster, &headers, u32::try_from(call.timeout).unwrap_or(u32::MAX))
+        ];
+        let timeout = Duration::from_millis(call.timeout.min(u64::from(u32::MAX)));
+        hostcalls::dispatch_http_call(call.cluster, headers, None, vec![], timeout).ok()
     }
+}
+
+/// A property by its path; `None` also where it has no bytes.
+fn property(path: &[&str]) -> Option<Vec<u8>> {
+    hostcalls::get_property(path.to_vec()).ok().flatten()
+}
+
+/// A property that is a whole number.
+fn integer(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.try_into().ok()?))
+}
+
+/// The bytes of the plugin's configuration.
+pub fn plugin_configuration() -> Vec<u8> {
+    let bytes = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, usize::MAX);
+    bytes.ok().flatten().unwrap_or_default()
 }
 
 /// Sends log lines and panics to the proxy's log.
 pub fn start_logging() {
-    static LOGGER: Logger = Logger;
-    if log::set_logger(&LOGGER).is_ok() {
-        log::set_max_level(log::LevelFilter::Debug);
-    }
-    std::panic::set_hook(Box::new(|panic| abi::log(5, &panic.to_string())));
+    proxy_wasm::set_log_level(LogLevel::Info);
 }
 
-struct Logger;
-
-impl log::Log for Logger {
-    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        abi::log_level().is_none_or(|level| number(metadata.level()) >= level)
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        if self.enabled(record.metadata()) {
-            abi::log(number(record.level()), &record.args().to_string());
-        }
-    }
-
-    fn flush(&self) {}
-}
-
-/// The level as proxy-wasm counts: 0 is trace.
-fn number(level: log::Level) -> u32 {
-    match level {
-        log::Level::Trace => 0,
-        log::Level::Debug => 1,
-        log::Level::Info => 2,
-        log::Level::Warn => 3,
-        log::Level::Error => 4,
-    }
+/// Logs what the proxy logs now: its level may change at any time.
+pub fn follow_log_level() {
+    proxy_wasm::set_log_level(match abi::log_level() {
+        Some(0) => LogLevel::Trace,
+        Some(1) => LogLevel::Debug,
+        Some(2) | None => LogLevel::Info,
+        Some(3) => LogLevel::Warn,
+        Some(4) => LogLevel::Error,
+        Some(_) => LogLevel::Critical,
+    });
 }

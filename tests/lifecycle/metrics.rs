@@ -9,6 +9,7 @@ on_both_rigs!(
     metrics_of_a_rollout_that_nobody_asks_for,
     many_rollouts_tell_what_is_in_force_over_the_first_ticks,
     one_store_for_all_workers,
+    a_step_of_the_machine_s_clock_changes_no_duration,
 );
 
 fn the_smallest_configuration_s_metrics<R: Rig>() {
@@ -79,6 +80,18 @@ fn many_rollouts_tell_what_is_in_force_over_the_first_ticks<R: Rig>() {
     let log = worker.world.metrics();
     worker.pass(10_000);
     assert_eq!(worker.world.metrics(), log);
+}
+
+fn a_step_of_the_machine_s_clock_changes_no_duration<R: Rig>() {
+    let mut worker = Worker::<R>::with(&checkout(""));
+    for hours in [1, -1i64] {
+        let open = worker.begin(get("/").user(&canary_user()).takes(40));
+        let now = worker.world.state().now;
+        worker.world.state().now = now.wrapping_add_signed(hours * 3_600_000_000_000);
+        worker.finish(open);
+    }
+    let metrics = worker.world.metrics();
+    assert!(metrics.contains(" 2 values, sum 80\n"), "{metrics}");
 }
 
 fn one_store_for_all_workers<R: Rig>() {

@@ -168,6 +168,7 @@ fn a_shadow_rollout_counts_and_changes_nothing<R: Rig>() {
            "output": {"reasonHeader": "x-why", "responseHeader": "x-got", "baggage": true}"#,
     ));
     worker.world.state().log_level = 1;
+    worker.tick();
     let canary = canary_user();
     let seen = worker.send(get("/").user(&canary).header("x-cohort-checkout", "canary"));
     assert_eq!(seen.request_names(), ["x-user-id"]);

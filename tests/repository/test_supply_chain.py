@@ -84,9 +84,10 @@ def imports(wasm: bytes) -> set[str]:
     return found
 
 
-def test_the_module_asks_its_host_for_proxy_wasm_randomness_and_its_environment_only():
+def test_the_module_asks_its_host_for_proxy_wasm_a_clock_randomness_and_its_environment_only():
     asked = imports(module().read_bytes())
     assert {one for one in asked if not one.startswith("env.proxy_")} == {
+        "wasi_snapshot_preview1.clock_time_get",
         "wasi_snapshot_preview1.random_get",
         "wasi_snapshot_preview1.environ_get",
         "wasi_snapshot_preview1.environ_sizes_get",

@@ -12,8 +12,14 @@ pub struct StreamState {
     pub response_trailers: Lines,
     /// The property `source.address`.
     pub address: Option<Vec<u8>>,
+    /// The property `connection.id`.
+    pub connection: u64,
+    /// The property `connection.uri_san_peer_certificate`.
+    pub principal: Option<Vec<u8>>,
     /// The property `response.flags`.
     pub flags: u64,
+    /// The property `response.code_details`.
+    pub details: Option<Vec<u8>>,
 }
 
 /// How a stream ends.

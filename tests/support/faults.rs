@@ -33,7 +33,16 @@ impl Dice {
     }
 }
 
-/// Answers host calls with whatever status.
+/// Which statuses a call may be answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Statuses {
+    /// Whatever number.
+    Any,
+    /// Those that the SDK takes for the call: on any other one it panics (docs/design.md).
+    OfTheSdk,
+}
+
+/// Answers host calls with an error in the proxy's place.
 #[derive(Clone, Debug)]
 pub struct Faults {
     pub dice: Dice,
@@ -41,15 +50,23 @@ pub struct Faults {
     pub percent: u64,
     /// Whether the clock jumps about as well.
     pub clock: bool,
+    pub statuses: Statuses,
 }
 
+/// Any number may be a status.
+const ANY: &[u32] = &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 99, u32::MAX];
+
 impl Faults {
-    /// The status in place of what the proxy would answer; `None` leaves it to the proxy.
-    pub fn answer(&mut self) -> Option<u32> {
+    /// The status in place of what the proxy would answer to `call`; `None` leaves it to the proxy.
+    pub fn answer(&mut self, call: &str) -> Option<u32> {
         if !self.dice.falls(self.percent, 100) {
             return None;
         }
-        Some(*self.dice.pick(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 99, u32::MAX]))
+        let among = match self.statuses {
+            Statuses::Any => ANY,
+            Statuses::OfTheSdk => of_the_sdk(call),
+        };
+        (!among.is_empty()).then(|| *self.dice.pick(among))
     }
 
     /// What the clock shows instead.
@@ -59,5 +76,25 @@ impl Faults {
         }
         let any = self.dice.next();
         Some(*self.dice.pick(&[0, 1, u64::MAX, u64::MAX - 1, any, 1_795_255_200_000_000_000]))
+    }
+}
+
+/// The errors that the filter hears of without a panic: any number where it makes the call itself, else what the
+/// SDK lists.
+fn of_the_sdk(call: &str) -> &'static [u32] {
+    match call {
+        "clock_time_get"
+        | "environ_get"
+        | "random_get"
+        | "proxy_get_log_level"
+        | "proxy_get_header_map_pairs"
+        | "proxy_get_header_map_value"
+        | "proxy_remove_header_map_value" => ANY,
+        "proxy_get_property" => &[1, 3, 10],
+        "proxy_get_buffer_bytes" | "proxy_get_shared_data" | "proxy_record_metric" => &[1],
+        "proxy_set_shared_data" => &[8],
+        "proxy_get_metric" | "proxy_increment_metric" => &[1, 2],
+        "proxy_http_call" => &[2, 10],
+        _ => &[],
     }
 }

@@ -11,7 +11,7 @@ pub mod rig;
 pub mod world;
 
 pub use exchange::{flags, get, text, Ending, Exchange, Reply, Seen};
-pub use faults::{Dice, Faults};
+pub use faults::{Dice, Faults, Statuses};
 pub use module::Wasm;
 pub use native::{Native, NativeVm};
 pub use rig::{Event, Open, Rig, Worker};

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use wasmi::{Caller, Config, Engine, Extern, Instance, Linker, Memory, Module, Store, TypedFunc};
 
 use super::exchange::Lines;
+use super::faults::Statuses;
 use super::rig::{Event, Rig};
 use super::world::{status, Answer, Map, World};
 
@@ -96,6 +97,7 @@ impl Wasm {
 
 impl Rig for Wasm {
     const SLOWER: u64 = 20;
+    const STATUSES: Statuses = Statuses::OfTheSdk;
 
     fn start(world: &Arc<World>) -> Self {
         static MODULE: OnceLock<(Engine, Module)> = OnceLock::new();
@@ -335,6 +337,14 @@ fn link_wasi(linker: &mut Linker<Vm>) -> Result<(), wasmi::errors::LinkerError> 
         let bytes = host.data().world.random_get(size as usize);
         put(&mut host, bytes, |host, bytes| write(host, buffer, &bytes))
     })?;
+    linker.func_wrap(
+        WASI,
+        "clock_time_get",
+        |mut host: Host, clock: u32, _precision: u64, out: u32| {
+            let time = host.data().world.clock_time_get(clock);
+            put(&mut host, time, |host, time| write(host, out, &time.to_le_bytes()))
+        },
+    )?;
     linker.func_wrap(WASI, "environ_sizes_get", |mut host: Host, count: u32, size: u32| {
         let entries = environment(&host.data().world);
         let bytes: usize = entries.iter().map(|entry| entry.len()).sum();

@@ -2,17 +2,18 @@
 //! thread is then each worker's own.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::sync::{mpsc, Arc};
 
+use cohort::engine::Surroundings;
 use cohort::filter::{Call, Host, MetricId, MetricKind, Plugin, Shared, Stream};
 use cohort::http::{address, Headers};
 
 use super::rig::{Event, Rig};
-use super::world::{status, Answer, Map, World};
+use super::world::{status, Answer, Map, World, MONOTONIC};
 
 /// The library in a thread of its own.
 pub struct Native {
@@ -91,11 +92,13 @@ impl Rig for NativeVm {
     }
 
     fn configure(&mut self, root: u32, configuration: &[u8]) -> bool {
+        follow_log_level();
         let plugin = self.roots.entry(root).or_default();
         plugin.on_configure(&self.proxy, configuration)
     }
 
     fn tick(&mut self, root: u32) {
+        follow_log_level();
         self.roots[&root].on_tick(&self.proxy);
     }
 
@@ -140,13 +143,31 @@ impl Rig for NativeVm {
 /// [`Host`] on top of a fake proxy, call for call as the module's own.
 struct Proxy(Arc<World>);
 
+impl Surroundings for Proxy {
+    fn client_address(&self) -> Option<IpAddr> {
+        address::parse(&self.property(b"source\0address")?)
+    }
+
+    fn connection_id(&self) -> Option<u64> {
+        integer(&self.property(b"connection\0id")?)
+    }
+
+    fn peer_principal(&self) -> Option<Vec<u8>> {
+        self.property(b"connection\0uri_san_peer_certificate")
+    }
+
+    fn random(&self) -> Option<[u8; 16]> {
+        self.0.random_get(16).ok()?.try_into().ok()
+    }
+}
+
 impl Host for Proxy {
     fn now(&self) -> u64 {
         self.0.proxy_get_current_time_nanoseconds().unwrap_or(0)
     }
 
-    fn random(&self) -> Option<[u8; 16]> {
-        self.0.random_get(16).ok()?.try_into().ok()
+    fn monotonic(&self) -> u64 {
+        self.0.clock_time_get(MONOTONIC).unwrap_or(0)
     }
 
     fn environment(&self, name: &str) -> Option<String> {
@@ -184,10 +205,6 @@ impl Host for Proxy {
         self.0.proxy_remove_header_map_value(Map::RequestTrailers, name).ok();
     }
 
-    fn client_address(&self) -> Option<IpAddr> {
-        address::parse(&self.0.proxy_get_property(b"source\0address").ok()?)
-    }
-
     fn response_header(&self, name: &str) -> Option<Vec<u8>> {
         self.0.proxy_get_header_map_value(Map::ResponseHeaders, name.as_bytes()).ok()
     }
@@ -207,8 +224,11 @@ impl Host for Proxy {
     }
 
     fn response_flags(&self) -> Option<u64> {
-        let bytes = self.0.proxy_get_property(b"response\0flags").ok()?;
-        Some(u64::from_le_bytes(bytes.try_into().ok()?))
+        integer(&self.property(b"response\0flags")?)
+    }
+
+    fn response_details(&self) -> Option<Vec<u8>> {
+        self.property(b"response\0code_details")
     }
 
     fn define_metric(&self, kind: MetricKind, name: &str) -> Option<MetricId> {
@@ -251,7 +271,17 @@ impl Host for Proxy {
     }
 }
 
+/// A property that is a whole number.
+fn integer(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.try_into().ok()?))
+}
+
 impl Proxy {
+    /// A property; one without bytes is none, as in the SDK.
+    fn property(&self, path: &[u8]) -> Option<Vec<u8>> {
+        self.0.proxy_get_property(path).ok().filter(|bytes| !bytes.is_empty())
+    }
+
     fn pairs(&self, map: Map) -> Headers {
         let lines: Answer<_> = self.0.proxy_get_header_map_pairs(map);
         lines.unwrap_or_default().into_iter().collect()
@@ -260,6 +290,8 @@ impl Proxy {
 
 thread_local! {
     static LOG: RefCell<Option<Arc<World>>> = const { RefCell::new(None) };
+    /// The lowest level that this thread logs.
+    static LEVEL: Cell<u32> = const { Cell::new(INFO) };
 }
 
 /// Sends the log of this thread to `world`.
@@ -275,8 +307,7 @@ struct Logger;
 
 impl log::Log for Logger {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        let lowest = with_world(|world| world.proxy_get_log_level().ok()).flatten();
-        lowest.is_none_or(|lowest| number(metadata.level()) >= lowest)
+        number(metadata.level()) >= LEVEL.get()
     }
 
     fn log(&self, record: &log::Record<'_>) {
@@ -288,6 +319,14 @@ impl log::Log for Logger {
 
     fn flush(&self) {}
 }
+
+/// Logs what the proxy logs now, as the module does.
+fn follow_log_level() {
+    let level = with_world(|world| world.proxy_get_log_level().ok()).flatten();
+    LEVEL.set(level.unwrap_or(INFO));
+}
+
+const INFO: u32 = 2;
 
 fn with_world<T>(see: impl FnOnce(&World) -> T) -> Option<T> {
     let world = LOG.with(|log| log.borrow().clone())?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::exchange::{Ending, Exchange, Seen};
+use super::faults::Statuses;
 use super::world::{Caller, Phase, SentCall, World};
 
 /// A callback on a stream.
@@ -19,6 +20,8 @@ pub enum Event {
 pub trait Rig: Sized {
     /// How many times longer than the fastest it takes, for tests that repeat themselves.
     const SLOWER: u64 = 1;
+    /// What its host may answer to a call without killing it.
+    const STATUSES: Statuses = Statuses::Any;
 
     fn start(world: &Arc<World>) -> Self;
     /// A new root context and its configuration; a refused one is gone at once.

@@ -82,8 +82,10 @@ pub struct Caller {
 
 #[derive(Debug)]
 pub struct State {
-    /// Nanoseconds since the Unix epoch.
+    /// Nanoseconds since the Unix epoch. May be set, as a machine's clock may.
     pub now: u64,
+    /// Nanoseconds since the machine started.
+    pub monotonic: u64,
     /// The state of the generator behind `random_get`; `None`: the proxy has no randomness.
     pub random: Option<u64>,
     pub environment: Vec<(String, String)>,
@@ -123,6 +125,9 @@ pub struct State {
 #[derive(Debug)]
 pub struct World(Mutex<State>);
 
+/// WASI's number for the clock that never goes back.
+pub const MONOTONIC: u32 = 1;
+
 /// 2026-11-21T10:00:00Z.
 pub const START: u64 = 1_795_255_200_000;
 
@@ -130,6 +135,7 @@ impl World {
     pub fn new() -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
             now: START * 1_000_000,
+            monotonic: 77_000_000_000,
             random: Some(7),
             environment: Vec::new(),
             plugin_name: "default.cohort".into(),
@@ -161,9 +167,11 @@ impl World {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// The time goes by, on both clocks.
     pub fn advance(&self, millis: u64) {
         let mut state = self.state();
         state.now = state.now.saturating_add(millis * 1_000_000);
+        state.monotonic = state.monotonic.saturating_add(millis * 1_000_000);
     }
 
     /// Milliseconds since the Unix epoch.
@@ -222,7 +230,7 @@ impl World {
         let mut state = self.state();
         *state.counts.entry(name).or_default() += 1;
         if let Some(faults) = &mut state.faults {
-            if let Some(status) = faults.answer() {
+            if let Some(status) = faults.answer(name) {
                 return Err(status);
             }
         }
@@ -244,6 +252,18 @@ impl World {
             state.now = time;
         }
         Ok(state.now)
+    }
+
+    /// Only the monotonic clock.
+    pub fn clock_time_get(&self, clock: u32) -> Answer<u64> {
+        let mut state = self.enter("clock_time_get")?;
+        if clock != MONOTONIC {
+            return Err(status::BAD_ARGUMENT);
+        }
+        if let Some(time) = state.faults.as_mut().and_then(Faults::time) {
+            state.monotonic = time;
+        }
+        Ok(state.monotonic)
     }
 
     pub fn random_get(&self, size: usize) -> Answer<Vec<u8>> {
@@ -321,7 +341,10 @@ impl World {
             b"plugin_name" => Some(state.plugin_name.clone().into_bytes()),
             b"plugin_root_id" => Some(state.root_id.clone().into_bytes()),
             b"source\0address" => stream.and_then(|stream| stream.address),
+            b"connection\0id" => stream.map(|stream| stream.connection.to_le_bytes().to_vec()),
+            b"connection\0uri_san_peer_certificate" => stream.and_then(|stream| stream.principal),
             b"response\0flags" => stream.map(|stream| stream.flags.to_le_bytes().to_vec()),
+            b"response\0code_details" => stream.and_then(|stream| stream.details),
             _ => None,
         };
         value.ok_or(status::NOT_FOUND)

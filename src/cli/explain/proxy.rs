@@ -47,7 +47,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 impl Surroundings for Proxy {
-    fn address(&self) -> Option<IpAddr> {
+    fn client_address(&self) -> Option<IpAddr> {
         self.address
     }
 
@@ -61,8 +61,8 @@ impl Host for Proxy {
         self.now.saturating_mul(1_000_000)
     }
 
-    fn random(&self) -> Option<[u8; 16]> {
-        Some(EXAMPLE_ID)
+    fn monotonic(&self) -> u64 {
+        0
     }
 
     fn environment(&self, _: &str) -> Option<String> {
@@ -93,10 +93,6 @@ impl Host for Proxy {
 
     fn remove_request_trailer(&self, _: &[u8]) {}
 
-    fn client_address(&self) -> Option<IpAddr> {
-        self.address
-    }
-
     fn response_header(&self, name: &str) -> Option<Vec<u8>> {
         (name == ":status").then(|| b"200".to_vec())
     }
@@ -114,6 +110,10 @@ impl Host for Proxy {
     }
 
     fn response_flags(&self) -> Option<u64> {
+        None
+    }
+
+    fn response_details(&self) -> Option<Vec<u8>> {
         None
     }
 

@@ -103,7 +103,7 @@ mod tests {
     struct Client(Option<IpAddr>);
 
     impl Surroundings for Client {
-        fn address(&self) -> Option<IpAddr> {
+        fn client_address(&self) -> Option<IpAddr> {
             self.0
         }
 

@@ -99,7 +99,7 @@ struct Simulation<'a> {
 struct Client(Option<IpAddr>);
 
 impl Surroundings for Client {
-    fn address(&self) -> Option<IpAddr> {
+    fn client_address(&self) -> Option<IpAddr> {
         self.0
     }
 

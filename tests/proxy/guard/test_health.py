@@ -193,3 +193,25 @@ async def test_what_is_known_of_a_cluster_outlives_a_change_of_a_weight(shared: 
     two = {**one, "versions": [{"name": "stable"}, {"name": "canary", "weight": 60}]}
     await shared.configure(config(two))
     assert reasons(await everybody(shared, who)) == FALLBACK, "from the first request on"
+
+
+async def test_changes_while_a_poll_is_under_way_cost_no_request(launch: Launch, v2: Service):
+    """The SDK ends the VM where the proxy gives a number to two calls, or an answer to a call that it does not know."""
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    async with server:
+        silent = server.sockets[0].getsockname()
+        proxy = await launch(config=config(rollout()), clusters={"silent": silent}, failure_policy="FAIL_CLOSED")
+
+        async def polls() -> int:
+            name = "cluster.silent.upstream_rq_total"
+            return (await proxy.stats(f"^{name}$")).get(name, 0)
+
+        async def polls_above(sent: int) -> None:
+            await until(polls, "a poll of the new configuration", holds=lambda now: now > sent)
+
+        for change in range(4):
+            sent = await polls()
+            await proxy.configure(config(checked(cluster="silent", interval="5s", timeout="4s")))
+            await polls_above(sent)
+            reply = await get(proxy.address, headers=[("x-user-id", "user-1")])
+            assert reply.status == 200, f"change {change}: {proxy.filter_log()}"
