@@ -57,6 +57,13 @@ target/release/cohort: $(SOURCES)
 image: target/cohort.wasm ## target/image: the OCI images that Istio pulls, and their digests
 	@$(PYTHON) scripts/image.py
 
+.PHONY: release
+release: ## target/dist: what a release consists of, built here (CONTRIBUTING.md)
+	@$(PYTHON) scripts/release.py module
+	@$(PYTHON) scripts/release.py command
+	@$(PYTHON) scripts/release.py checksums
+	@cat target/dist/SHA256SUMS
+
 .PHONY: venv
 venv: $(VENV)/.done ## target/venv: what tests and demo need of Python
 

@@ -34,6 +34,10 @@ from .service import Service
 from .show import COLOURS, Show, bar
 from .until import until
 
+#: Whom a run that is left running asks as. In the rollout `checkout` this user is on stable at 5 percent and on the
+#: canary at 50.
+MOVES = "user-8"
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -409,17 +413,20 @@ class Stage:
         versions = [one["name"] for one in rollout["versions"]]
         self.step("left running: Ctrl-C ends it")
         lines = [
-            f"curl -si {proxy.url}/ -H 'x-user-id: user-1'",
-            f"curl -si {proxy.url}/ -H 'x-user-id: user-1' -H 'x-canary: always'"
+            f"curl -si {proxy.url}/ -H 'x-user-id: {MOVES}'",
+            f"curl -si {proxy.url}/ -H 'x-user-id: {MOVES}' -H 'x-canary: always'"
             if "overrides" in rollout
-            else f"curl -si {proxy.url}/ -H 'cookie: uid=user-2'",
+            else f"curl -si {proxy.url}/ -H 'cookie: uid={MOVES}'",
             f"curl -s http://127.0.0.1:{proxy.admin_port}/stats/prometheus | grep ^cohort_",
         ]
         for line in lines:
             self.show.console.print(f"   {line}", markup=False)
         self.say("")
         self.say(f"The live configuration of {' and '.join(versions)} is {proxy.filter_path}")
-        self.say("Change a weight there with a tool that moves the file into place, such as sed -i:")
+        self.say(
+            f"Change a weight there with a tool that moves the file into place, such as sed -i, and ask as {MOVES}"
+        )
+        self.say("again:")
         live = f'sed -i \'s/"weight": [0-9.]*/"weight": 50/\' {proxy.filter_path}'
         self.show.console.print(f"   {live}", markup=False)
         while True:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..bootstrap import route_by_header
-from ..client import users
+from ..client import ask, users
+from ..envoy import Envoy
 from ..stage import Scenario, Setup, Stage
 from ..until import until
 from ..visitors import Visitors
@@ -14,6 +17,11 @@ at once. 100 people are logged in to blue meanwhile: their sessions live in blue
 """
 
 
+def routes(default: str) -> list[dict[str, Any]]:
+    """A route for each colour, and a default for requests that carry neither."""
+    return route_by_header("x-cohort-checkout", {"green": "checkout-v2", "blue": "checkout-v1"}, default)
+
+
 def give_to_green(stage: Stage) -> None:
     """Green becomes stable; blue keeps the people whose pin says so."""
     stage.rollout["versions"] = [{"name": "blue", "weight": 0, "drain": True}, {"name": "green"}]
@@ -21,6 +29,21 @@ def give_to_green(stage: Stage) -> None:
 
 def give_to_blue(stage: Stage) -> None:
     stage.rollout["versions"] = [{"name": "blue"}, {"name": "green", "weight": 0}]
+
+
+async def blue_may_go(stage: Stage) -> None:
+    """A proxy that has no decision to follow must not meet an empty cluster: the default route goes to green first."""
+    addresses = {name: one.address for name, one in stage.services.items()} | {"checkout-v1": []}
+    broken = {"rollouts": "none"}
+    for default, answered in (("checkout-v1", False), ("checkout-v2", True)):
+        async with Envoy(clusters=addresses, config=broken, routes=routes(default)) as started:
+            answers = await ask(started.url, stage.users[:50])
+        good = sum(not answer.failed for answer in answers.values())
+        stage.expect(
+            f"a proxy that starts with a bad configuration when blue is gone, default route {default}: "
+            f"{good} of {len(answers)} answered",
+            good == (len(answers) if answered else 0),
+        )
 
 
 async def play(stage: Stage) -> None:
@@ -66,6 +89,7 @@ async def play(stage: Stage) -> None:
         await until(lambda: stage.load.answered > heard + 100, "a hundred more answers")
         left = (await blue.counts())["requests"] - before
         stage.expect(f"requests to blue now that its sessions have ended: {left}", left == 0)
+        await blue_may_go(stage)
         slow = await stage.begin_slow("tester", "checkout-v1", headers={"cookie": "cohort-checkout=blue"})
         stage.rollout["versions"] = [{"name": "green"}, {"name": "blue", "weight": 0}]
         await stage.apply()
@@ -84,7 +108,7 @@ SCENARIO = Scenario(
         services=["checkout-v1"],
         later=["checkout-v2"],
         example="blue-green",
-        routes=route_by_header("x-cohort-checkout", {"green": "checkout-v2"}, "checkout-v1"),
+        routes=routes("checkout-v1"),
         users=1000,
     ),
     play,

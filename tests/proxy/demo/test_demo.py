@@ -35,21 +35,20 @@ async def test_a_kept_demo_stays_until_it_is_told_and_its_lines_work(tmp_path: P
         await until(lambda: "sed -i" in said() or not demo.alive, "the demo left running", timeout=100)
         lines = [line.strip() for line in said().splitlines() if line.strip().startswith("curl ")]
         assert len(lines) == 3
+
+        async def version() -> bytes:
+            asked = await asyncio.create_subprocess_shell(lines[0], stdout=asyncio.subprocess.PIPE)
+            return (await asked.communicate())[0]
+
         for line in lines:
             shell = await asyncio.create_subprocess_shell(line, stdout=asyncio.subprocess.PIPE)
             out, _ = await shell.communicate()
             assert shell.returncode == 0, line
             assert b"cohort" in out, line
+        assert b"x-cohort-checkout: stable" in await version()
         change = next(line.strip() for line in said().splitlines() if line.strip().startswith("sed -i"))
         shell = await asyncio.create_subprocess_shell(change)
         assert await shell.wait() == 0
-        user = lines[0].replace("user-1", "user-8")
-
-        async def version() -> bytes:
-            asked = await asyncio.create_subprocess_shell(user, stdout=asyncio.subprocess.PIPE)
-            return (await asked.communicate())[0]
-
-        # user-8 is in bucket 5,000 to 24,999: stable at 5 percent, canary at 50.
         await until(version, "the edited weight in force", holds=lambda out: b"x-cohort-checkout: canary" in out)
         children = Path(f"/proc/{demo.pid}/task/{demo.pid}/children")
         pids = children.read_text().split() if children.exists() else []
