@@ -210,9 +210,13 @@ pub struct Simulate {
 
 /// Turn what you have today into a configuration.
 ///
-/// Reads Ingress resources with ingress-nginx canary annotations, Flagger Canary resources, Istio
-/// VirtualServices with weights, and Higress traffic-tag configurations. Prints YAML with a comment
-/// for each thing that changes. What cannot be carried over is named in a comment, never dropped.
+/// Reads Ingresses with ingress-nginx canary annotations, Flagger Canaries, Argo Rollouts,
+/// VirtualServices, HTTPRoutes, TrafficSplits, TraefikServices, HTTPProxies and Envoy route tables with
+/// weights, Higress traffic-tag configurations, and flags of flagd and Unleash. Give all the files of one
+/// service together: a DestinationRule names the key, the main Ingress names the stable service.
+///
+/// Prints YAML documents: the configuration first, then the routes that it needs. Comments say what
+/// changes, and name what cannot be carried over. Nobody moves by it: a ramp waits until you set its start.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

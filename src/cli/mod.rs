@@ -12,6 +12,7 @@ mod simulate;
 mod source;
 mod style;
 mod validate;
+mod yaml;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -69,12 +69,8 @@ impl Host for Proxy {
         None
     }
 
-    fn plugin_name(&self) -> String {
+    fn identity(&self) -> String {
         "explain".into()
-    }
-
-    fn root_id(&self) -> String {
-        String::new()
     }
 
     fn set_tick_period(&self, _: Millis) {}

@@ -1,52 +1,89 @@
 //! A rollout under construction, and what there is to say about it.
 
+use super::super::yaml::{shown, Yaml};
+use super::condition::{condition_fault, fault, fault_among};
 use super::ledger::Ledger;
-use super::yaml::Yaml;
+use super::run::{Family, Key, Run};
+use super::units::{distinct, duration, label, shares};
+
+/// A start that is so far away that a ramp does nothing until a person sets another.
+const NEVER: &str = "2100-01-01T00:00:00Z";
 
 /// A rollout made of something else.
 #[derive(Debug, Default)]
 pub struct Draft {
     /// What it was made of.
-    pub from: String,
+    from: String,
     pub name: String,
     /// What is different from now on.
-    pub changes: Vec<String>,
+    changes: Vec<String>,
     /// What the configuration does not say, and why.
-    pub lost: Vec<String>,
-    pub matches: Vec<Yaml>,
-    /// Names and weights; stable is the one without.
+    lost: Vec<String>,
+    matches: Vec<Yaml>,
+    /// The comment above `match`.
+    matches_note: String,
     pub versions: Vec<Version>,
-    pub rules: Vec<Yaml>,
+    /// The position of the version that gets the remainder.
+    pub stable: usize,
+    rules: Vec<Yaml>,
+    salt: Option<String>,
     /// Everything else, in the order of the configuration.
-    pub rest: Vec<(&'static str, Yaml, Vec<String>)>,
+    rest: Vec<(&'static str, Yaml, Vec<String>)>,
 }
 
 /// A version of a draft.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Version {
     pub name: String,
-    pub weight: Option<f64>,
+    /// In the unit of its source, relative to the sum of all.
+    pub weight: f64,
     pub note: String,
+    pub headers: Option<Yaml>,
+    /// What the version is in its source, the same wherever it stands.
+    pub id: String,
 }
 
 impl Draft {
-    pub fn new(from: String, name: &str) -> Self {
-        let mut draft = Self { from, name: label(name), ..Self::default() };
-        draft.renamed("the rollout", name);
+    pub fn new(run: &Run<'_>, from: String, name: &str) -> Self {
+        let mut draft = Self { from, name: run.name(&label(name)), ..Self::default() };
+        if draft.name != name {
+            draft.renamed("rollout", name, &draft.name.clone());
+        }
         draft
     }
 
+    /// The header by which routes choose a version.
+    pub fn header(&self) -> String {
+        format!("x-cohort-{}", self.name)
+    }
+
     pub fn change(&mut self, text: impl Into<String>) {
-        self.changes.push(text.into());
+        let text = text.into();
+        if !self.changes.contains(&text) {
+            self.changes.push(text);
+        }
     }
 
     pub fn lose(&mut self, text: impl Into<String>) {
         self.lost.push(text.into());
     }
 
+    /// Sets `key` where the filter takes the value; else the comment says why not.
     pub fn put(&mut self, key: &'static str, value: impl Into<Yaml>, above: &[&str]) {
-        let above = above.iter().map(|line| (*line).to_owned()).collect();
-        self.rest.push((key, value.into(), above));
+        let value = value.into();
+        let stable = self.stable_name().to_owned();
+        let others = self.versions.iter().map(|version| version.name.as_str());
+        let mut names = vec![stable.as_str()];
+        names.extend(others.filter(|name| *name != stable));
+        let fault =
+            if names.len() > 1 { fault_among(&names, key, &value) } else { fault(key, &value) };
+        match fault {
+            Some(why) => self.lose(format!("{key}: {} ({why})", value.shown())),
+            None => {
+                let above = above.iter().map(|line| (*line).to_owned()).collect();
+                self.rest.push((key, value, above));
+            }
+        }
     }
 
     /// Names what a resource says beyond what was read.
@@ -57,36 +94,148 @@ impl Draft {
         }
     }
 
-    /// Adds a version, or finds the one that has this name already.
-    pub fn version(
-        &mut self,
-        written: &str,
-        weight: Option<f64>,
-        note: impl Into<String>,
-    ) -> String {
-        let name = label(written);
-        if !self.versions.iter().any(|version| version.name == name) {
-            self.renamed("the version", written);
-            self.versions.push(Version { name: name.clone(), weight, note: note.into() });
+    /// Names the values of a resource that were read and stand nowhere on `page` word for word.
+    pub fn said_otherwise(&mut self, values: Vec<(String, String)>) {
+        for (path, value) in values {
+            self.change(format!("{path}: {} has another form here", shown(&value)));
         }
+    }
+
+    /// Sets which requests it is for, with a comment; nothing is every request. What the filter does not
+    /// take is named. A rollout that was for some requests does not become one for all of them.
+    pub fn scope(&mut self, matches: Vec<Yaml>, note: impl Into<String>) {
+        let some = !matches.is_empty();
+        self.matches_note = note.into();
+        for condition in matches {
+            match condition_fault(&condition) {
+                None => self.matches.push(condition),
+                Some(why) => self.lose(format!("match {} ({why})", condition.shown())),
+            }
+        }
+        if some && self.matches.is_empty() {
+            self.nowhere();
+        }
+    }
+
+    pub fn matches(&self) -> &[Yaml] {
+        &self.matches
+    }
+
+    /// Makes it a rollout for no request until a person says for which.
+    pub fn nowhere(&mut self) {
+        let host = format!("{}.invalid", self.name);
+        self.matches = vec![Yaml::one("host", Yaml::one("exact", host))];
+        self.matches_note =
+            "It decides for no request yet: put the hosts here that lead to it.".into();
+    }
+
+    /// Adds a version, or finds the one that is the same; its name.
+    pub fn version(&mut self, wanted: &str, version: Version) -> String {
+        if let Some(same) = self.versions.iter().find(|other| other.id == version.id) {
+            return same.name.clone();
+        }
+        let taken = |name: &str| self.versions.iter().any(|version| version.name == name);
+        let name = distinct(&label(wanted), taken);
+        if name != wanted {
+            self.renamed("version", wanted, &name);
+        }
+        self.versions.push(Version { name: name.clone(), ..version });
         name
     }
 
-    fn renamed(&mut self, what: &str, written: &str) {
-        let name = label(written);
-        if name != written {
-            self.change(format!("{what} {written} is called {name}: a name has lower-case letters, digits and hyphens"));
+    fn renamed(&mut self, what: &str, written: &str, name: &str) {
+        let why = if label(written) == written {
+            "there is another of that name"
+        } else {
+            "a name has lower-case letters, digits and hyphens"
+        };
+        self.change(format!("the {what} {} is called {name}: {why}", shown(written)));
+    }
+
+    /// Adds a rule, or says why there is none.
+    pub fn rule(&mut self, wanted: &str, when: Vec<Yaml>, choice: (&str, Yaml)) {
+        let (good, bad): (Vec<Yaml>, Vec<Yaml>) =
+            when.into_iter().partition(|condition| condition_fault(condition).is_none());
+        for condition in bad {
+            let why = condition_fault(&condition).unwrap_or_default();
+            self.lose(format!(
+                "rule {}: the condition {} is left out ({why})",
+                shown(wanted),
+                condition.shown()
+            ));
+        }
+        if good.is_empty() {
+            return self.lose(format!(
+                "rule {}: it has no condition left, so that it would move everybody; it is left out",
+                shown(wanted)
+            ));
+        }
+        let taken =
+            |name: &str| self.rules.iter().any(|rule| rule.get("name") == Some(&name.into()));
+        let name = distinct(&label(wanted), taken);
+        if name != wanted {
+            self.renamed("rule", wanted, &name);
+        }
+        self.rules.push(Yaml::one("name", name).with("match", good).with(choice.0, choice.1));
+    }
+
+    /// Makes the version with the largest weight stable; [`Self::settle`] follows.
+    pub fn largest_is_stable(&mut self) {
+        let largest =
+            self.versions.iter().enumerate().max_by(|(a, left), (b, right)| {
+                left.weight.total_cmp(&right.weight).then(b.cmp(a))
+            });
+        self.stable = largest.map_or(0, |(position, _)| position);
+        if self.versions.len() > 1 {
+            self.change(format!(
+                "{} is stable, because its weight is the largest: it gets the remainder",
+                self.stable_name()
+            ));
         }
     }
 
-    /// Adds where users' keys are read, which no source says.
-    pub fn sticky(&mut self) {
-        self.put(
-            "hashKey",
-            vec![Yaml::one("header", "x-user-id")],
-            &["Users are told apart by this header: put here what your requests carry."],
-        );
-        let cookie = Yaml::map().with("name", "cohort-id").with("maxAge", "365d");
+    /// Where another rollout divides the same versions, takes its salt, its order and its stable version,
+    /// so that a user is on the same side of both.
+    pub fn settle(&mut self, run: &Run<'_>) {
+        let ids: Vec<String> = self.versions.iter().map(|version| version.id.clone()).collect();
+        let stable = ids.get(self.stable).cloned().unwrap_or_default();
+        let own = Family { salt: self.name.clone(), stable, order: ids };
+        let family = run.family(own);
+        if family.salt != self.name {
+            let place = |id: &str| family.order.iter().position(|known| known == id);
+            self.versions.sort_by_key(|version| place(&version.id).unwrap_or(usize::MAX));
+            let same = self.versions.iter().position(|version| version.id == family.stable);
+            self.stable = same.unwrap_or(self.stable);
+            self.change(format!(
+                "the salt is that of rollout {}, which divides the same versions: a user gets the same side in both",
+                family.salt
+            ));
+            self.salt = Some(family.salt);
+        }
+    }
+
+    pub fn stable_name(&self) -> &str {
+        self.versions.get(self.stable).map_or("stable", |version| &version.name)
+    }
+
+    /// Says where users' keys are read: as the source does, or as most requests have it.
+    pub fn sticky(&mut self, key: Option<Key>) {
+        match key {
+            Some(Key { sources, note }) if fault("hashKey", &sources).is_none() => {
+                self.put("hashKey", sources, &[&note]);
+            }
+            other => {
+                if let Some(Key { sources, note }) = other {
+                    self.lose(format!("{note} {}", sources.shown()));
+                }
+                self.put(
+                    "hashKey",
+                    vec![Yaml::one("header", "x-user-id")],
+                    &["This header tells users apart: change it to what your requests carry."],
+                );
+            }
+        }
+        let cookie = Yaml::one("name", "cohort-id").with("maxAge", "365d");
         self.put(
             "anonymousId",
             Yaml::one("cookie", cookie),
@@ -94,118 +243,72 @@ impl Draft {
         );
     }
 
-    /// The configuration of the rollout, with its comments.
-    pub fn finish(self) -> Yaml {
-        let mut comments = vec![format!("From {}.", self.from)];
-        if !self.changes.is_empty() {
-            comments.push("What changes:".into());
-            comments.extend(self.changes.iter().map(|change| format!("- {change}")));
+    /// Adds a ramp that waits for a person to set its start. The steps: when, in milliseconds, and the
+    /// weight of `version`.
+    pub fn ramp(&mut self, version: &str, steps: &[(u64, f64)]) {
+        if steps.is_empty() {
+            return;
         }
-        if !self.lost.is_empty() {
-            comments.push("Not carried over:".into());
-            comments.extend(self.lost.iter().map(|lost| format!("- {lost}")));
+        let steps: Vec<Yaml> = steps
+            .iter()
+            .map(|(after, weight)| {
+                let after = if *after == 0 { "0s".to_owned() } else { duration(*after) };
+                Yaml::one("after", after).with("weights", Yaml::one(version, *weight))
+            })
+            .collect();
+        let start = ["Nobody moves before this. Set it to the time when the release starts."];
+        self.put("ramp", Yaml::map().noted("start", NEVER, &start).with("steps", steps), &[]);
+    }
+
+    /// Adds what a rollout needs and its source does not have: a second version.
+    pub fn complete(&mut self) {
+        for number in self.versions.len()..2 {
+            let note = "There was one version only: put the other here.".to_owned();
+            let id = format!("\u{0} {number}");
+            self.version("other", Version { note, id, ..Version::default() });
+        }
+    }
+
+    /// The configuration of the rollout, with its comments.
+    pub fn finish(&self) -> Yaml {
+        let mut comments = vec![format!("From {}.", self.from)];
+        for (heading, lines) in
+            [("What changes:", &self.changes), ("Not carried over:", &self.lost)]
+        {
+            if !lines.is_empty() {
+                comments.push(heading.into());
+                comments.extend(lines.iter().map(|line| format!("- {line}")));
+            }
         }
         let comments: Vec<&str> = comments.iter().map(String::as_str).collect();
-        let mut rollout = Yaml::map().noted("name", self.name, &comments);
+        let mut rollout = Yaml::map().noted("name", self.name.as_str(), &comments);
         if !self.matches.is_empty() {
-            rollout = rollout.with("match", self.matches);
+            let note = Some(self.matches_note.as_str()).filter(|note| !note.is_empty());
+            rollout = rollout.noted("match", self.matches.clone(), note.as_slice());
         }
-        let versions = self.versions.into_iter().map(|version| {
-            let note = [version.note.as_str()];
-            let note = if version.note.is_empty() { &[][..] } else { &note[..] };
-            let named = Yaml::map().noted("name", version.name, note);
-            match version.weight {
-                Some(weight) => named.with("weight", weight),
-                None => named,
-            }
+        let weights: Vec<f64> = self.versions.iter().map(|version| version.weight).collect();
+        let shares = shares(&weights);
+        let versions = self.versions.iter().zip(shares).enumerate();
+        let versions = versions.map(|(position, (version, share))| {
+            let note = Some(version.note.as_str()).filter(|note| !note.is_empty());
+            Yaml::map()
+                .noted("name", version.name.as_str(), note.as_slice())
+                .maybe("weight", (position != self.stable).then_some(share))
+                .maybe("requestHeaders", version.headers.clone())
         });
         rollout = rollout.with("versions", versions.collect::<Vec<_>>());
-        for (key, value, above) in self.rest {
+        rollout = rollout.maybe("salt", self.salt.clone());
+        for (key, value, above) in &self.rest {
             let above: Vec<&str> = above.iter().map(String::as_str).collect();
-            rollout = rollout.noted(key, value, &above);
+            rollout = rollout.noted(key, value.clone(), &above);
         }
         if !self.rules.is_empty() {
-            rollout = rollout.with("rules", self.rules);
+            rollout = rollout.with("rules", self.rules.clone());
         }
         rollout
     }
-}
 
-/// `text` as a name of the configuration: lower-case letters, digits, hyphens inside, at most 63.
-pub fn label(text: &str) -> String {
-    let mapped: String = text
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
-        .collect();
-    let short: String = mapped.trim_matches('-').chars().take(63).collect();
-    let short = short.trim_matches('-');
-    if short.is_empty() {
-        "unnamed".into()
-    } else {
-        short.to_owned()
-    }
-}
-
-/// A percentage with at most three decimals.
-pub fn percent(value: f64) -> f64 {
-    (value * 1000.0).round() / 1000.0
-}
-
-/// A duration as Go writes it (`1m30s`), in milliseconds.
-pub fn go_duration(text: &str) -> Option<u64> {
-    const UNITS: [(&str, f64); 6] = [
-        ("ms", 1.0),
-        ("us", 0.001),
-        ("ns", 0.000_001),
-        ("h", 3_600_000.0),
-        ("m", 60_000.0),
-        ("s", 1000.0),
-    ];
-    let mut rest = text.trim();
-    let mut total = 0.0;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, tail) = rest.split_at(end);
-        let (unit, scale) = UNITS.iter().find(|(unit, _)| tail.starts_with(unit))?;
-        total += number.parse::<f64>().ok()? * scale;
-        rest = tail.strip_prefix(unit)?;
-    }
-    Some(total.round() as u64)
-}
-
-/// Milliseconds as the configuration writes them, in the largest unit that is whole.
-pub fn duration(millis: u64) -> String {
-    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-    match units.iter().find(|(_, unit)| millis >= *unit && millis.is_multiple_of(*unit)) {
-        Some((name, unit)) => format!("{}{name}", millis / unit),
-        None => format!("{millis}ms"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_made_of_any_text() {
-        let all: Vec<String> =
-            ["v1.2_RC", "--", "reviews", &"x".repeat(80)].into_iter().map(label).collect();
-        assert_eq!(all, ["v1-2-rc", "unnamed", "reviews", &"x".repeat(63)]);
-    }
-
-    #[test]
-    fn go_durations_are_read_and_ours_are_written() {
-        let all: Vec<Option<String>> =
-            ["1m", "1m30s", "1h0m0s", "250ms", "1.5s", "48h", "", "x", "5"]
-                .into_iter()
-                .map(|text| go_duration(text).map(duration))
-                .collect();
-        let expected =
-            ["1m", "90s", "1h", "250ms", "1500ms", "2d"].map(|text| Some(text.to_owned()));
-        assert_eq!(all.get(..6), Some(&expected[..]));
-        assert_eq!(all.get(6..), Some(&[None, None, None][..]));
+    pub fn set_salt(&mut self, salt: &str) {
+        self.salt = Some(salt.to_owned());
     }
 }

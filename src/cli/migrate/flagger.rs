@@ -1,149 +1,195 @@
-//! Flagger Canaries: an analysis as a ramp and a guard, session affinity as a pin, A/B matches as rules.
+//! Flagger Canaries: an analysis as a ramp and a guard, A/B matches as rules.
 
-use super::super::source::tree::{Data, Node};
-use super::draft::{duration, go_duration, percent, Draft};
-use super::ledger::Ledger;
-use super::matches::{condition, crossed, hosts};
-use super::yaml::Yaml;
+use super::super::source::tree::Node;
+use super::super::yaml::{shown, Yaml};
+use super::condition::{crossed, hosts};
+use super::draft::{Draft, Version};
+use super::http_route::{backend, on_a_gateway, Rule};
+use super::ledger::{number_of, plain_text, Ledger};
+use super::matches::istio;
+use super::run::{Key, Made, Resource, Routes, Run};
+use super::table::lost;
+use super::units::{duration, go_duration, percent};
+use super::{analysis, destination_rule, http_route, virtual_service};
 
 /// The most steps that a ramp is written out to.
 const STEPS: usize = 100;
 
-pub fn draft(node: &Node, file: &str) -> Draft {
-    let ledger = Ledger::new(node);
-    let mut draft = Draft::new(format!("Canary {} in {file}", ledger.name()), ledger.short_name());
-    let output = format!("x-cohort-{}", draft.name);
-    let spec = ledger.get(node, "spec").unwrap_or(node);
-    let target =
-        ledger.done(spec, "targetRef").and_then(|target| target.get("name")).map(Node::brief);
+pub fn make(run: &Run<'_>, resource: &Resource<'_>) -> Made {
+    let (ledger, node) = (&resource.ledger, resource.node);
+    let short = ledger.short_name().unwrap_or("rollout");
+    let mut draft = Draft::new(run, resource.from(), short);
+    let spec = resource.spec().unwrap_or(node);
+    let target = spec.at_keys(&["targetRef", "name"]).and_then(plain_text);
     let service = ledger.get(spec, "service");
-    let name = service
-        .and_then(|service| ledger.text(service, "name"))
-        .or(target)
-        .unwrap_or_else(|| draft.name.clone());
-    draft.version("primary", None, format!("Was service {name}-primary."));
-    draft.version("canary", Some(0.0), format!("Was service {name}-canary."));
-    draft.change(format!(
-        "the proxy's routes choose by header {output}: canary or primary; Flagger's are not needed"
-    ));
-    if let Some(service) = service {
-        requests(&ledger, service, node, &mut draft);
+    let named = service.and_then(|service| ledger.text(service, "name"));
+    let name = named.or_else(|| target.clone()).unwrap_or_else(|| short.to_owned());
+    for (version, weight) in [("primary", 100.0), ("canary", 0.0)] {
+        let id = format!("{} {name}-{version}", ledger.namespace().unwrap_or("default"));
+        let note = format!("Was service {}.", shown(&format!("{name}-{version}")));
+        draft.version(version, Version { weight, note, id, ..Version::default() });
     }
-    draft.sticky();
+    draft.settle(run);
+    let listed = service.map(|service| ledger.texts(service, "hosts")).unwrap_or_default();
+    // Flagger adds the service's own name to the hosts.
+    let mut names = vec![name.as_str()];
+    names.extend(listed.iter().filter(|host| **host != name));
+    let whens = service.map(|service| ledger.list(service, "match")).unwrap_or_default();
+    let mut conditions = Vec::new();
+    for when in whens {
+        let read = istio(ledger, when);
+        if !read.lost.is_empty() {
+            draft.change(format!(
+                "a condition cannot ask for {}: more is decided than routed",
+                lost(&read)
+            ));
+        }
+        conditions.push(read.condition);
+    }
+    let every = conditions
+        .iter()
+        .any(|one| one.is_empty() || *one == Yaml::one("path", Yaml::one("prefix", "/")));
+    let conditions = if every { Vec::new() } else { conditions };
+    draft.scope(crossed(&hosts(&names, ledger.namespace()), &conditions), "");
+    draft.sticky(service.and_then(|service| key(run, ledger, service, &name)));
     if let Some(analysis) =
         ledger.get(spec, "analysis").or_else(|| ledger.get(spec, "canaryAnalysis"))
     {
-        let interval =
-            ledger.text(analysis, "interval").and_then(|text| go_duration(&text)).unwrap_or(60_000);
-        affinity(&ledger, analysis, &mut draft);
-        rules(&ledger, analysis, &mut draft);
-        ramp(&ledger, analysis, interval, &mut draft);
-        guard(&ledger, analysis, interval, &mut draft);
-    }
-    if ledger.done(spec, "skipAnalysis").is_some_and(|skip| matches!(skip.data, Data::Bool(true))) {
-        draft.change(
-            "skipAnalysis: the new version goes live at once; here, set the canary's weight to 100",
+        let written = ledger.text(analysis, "interval");
+        let interval = written.as_deref().and_then(go_duration).filter(|length| *length > 0);
+        if let Some(written) = &written {
+            let what = if interval.is_some() {
+                "the time between two steps"
+            } else {
+                "it is no duration; 1m is taken"
+            };
+            draft.change(format!("interval {}: {what}", shown(written)));
+        }
+        let interval = interval.unwrap_or(60_000);
+        affinity(ledger, analysis, &mut draft);
+        rules(ledger, analysis, &mut draft);
+        ramp(ledger, analysis, interval, &mut draft);
+        guard(ledger, analysis, interval, &mut draft);
+        analysis::flagger(
+            run,
+            ledger,
+            spec,
+            analysis,
+            target.as_deref().unwrap_or(&name),
+            &mut draft,
         );
     }
-    draft.lose_rest(&ledger, |path| match path.trim_start_matches("spec.") {
+    if ledger.flag(spec, "skipAnalysis") == Some(true) {
+        draft.change(
+            "skipAnalysis true: Flagger makes the new version live at once; here, set the canary's weight to 100",
+        );
+    }
+    draft.lose_rest(ledger, why);
+    let routes = routes(ledger, spec, service, &name, &names, &draft);
+    Made { drafts: vec![draft], routes: vec![routes] }
+}
+
+/// Why a key of a Canary has no counterpart.
+fn why(path: &str) -> Option<&'static str> {
+    Some(match path.trim_start_matches("spec.") {
         "progressDeadlineSeconds" | "autoscalerRef" | "revertOnDeletion" | "suspend" => {
-            Some("is about the deployment, which stays with whatever rolls it out")
+            "is about the deployment, which stays with whatever rolls it out"
         }
-        "provider" | "ingressRef" | "routeRef" | "gatewayRef" => {
-            Some("the filter is in the proxy itself")
+        rest if rest.starts_with("targetRef") => {
+            "is about the deployment, which stays with whatever rolls it out"
+        }
+        "provider" | "ingressRef" | "routeRef" | "upstreamRef" => {
+            "the filter is in the proxy itself"
         }
         rest if rest.contains("webhooks") => {
-            Some("nothing is called; a guard looks at the traffic itself")
+            "nothing is called; a guard looks at the traffic itself"
         }
-        rest if rest.contains("alerts") => Some("alert on cohort_guard_trips_total"),
-        rest if rest.contains("threshold") && !rest.contains("metrics") => {
-            Some("a guard trips at the first window that is bad")
+        rest if rest.contains("alerts") => "alert on cohort_guard_trips_total",
+        "analysis.threshold" => "a guard decides by its own test, not by a number of failed checks",
+        rest if rest.contains("metrics") => "a guard counts failures and slow answers only",
+        rest if rest.contains("mirror") => "mirroring stays with the route",
+        rest if rest.contains("iterations") => "the rules hold until they are taken out",
+        rest if rest.contains("sessionAffinity") => {
+            "not needed: the key makes a user keep a version"
         }
-        rest if rest.contains("metrics") => Some("a guard counts failures and slow answers only"),
-        rest if rest.contains("mirror") => Some("mirroring stays with the route"),
-        rest if rest.contains("iterations") => Some("the rules hold until they are taken out"),
-        rest if rest.starts_with("service") => Some("stays with the service and its routes"),
-        rest if rest.contains("match[") => Some("a condition cannot ask for it: it is wider now"),
-        _ => None,
-    });
-    draft
+        rest if rest.starts_with("service") => "stays with the service and its routes",
+        _ => return None,
+    })
 }
 
-/// Which requests it is about.
-fn requests<'a>(ledger: &Ledger<'a>, service: &'a Node, node: &'a Node, draft: &mut Draft) {
-    let names = ledger.texts(service, "hosts");
-    let namespace = node.at_keys(&["metadata", "namespace"]).and_then(Node::text);
-    let listed = ledger.get(service, "match").map(Node::items).unwrap_or_default();
-    let read: Option<Vec<Yaml>> = listed.iter().map(|one| condition(ledger, one, draft)).collect();
-    let conditions: Vec<Yaml> = read
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|condition| *condition != Yaml::one("path", Yaml::one("prefix", "/")))
-        .collect();
-    let conditions = if conditions.len() < listed.len() { Vec::new() } else { conditions };
-    draft.matches = crossed(&hosts(&names, namespace), &conditions);
+/// The key that the service's own policy names, or a DestinationRule for it.
+fn key<'a>(run: &Run<'_>, ledger: &Ledger<'a>, service: &'a Node, name: &str) -> Option<Key> {
+    if let Some(sources) = destination_rule::consistent_hash(ledger, service) {
+        let note = "Taken from trafficPolicy.loadBalancer.consistentHash.".into();
+        return Some(Key { sources: sources.into(), note });
+    }
+    let names = [name.to_owned(), format!("{name}-primary"), format!("{name}-canary")];
+    names.iter().find_map(|name| destination_rule::key(run, ledger.namespace(), name))
 }
 
+/// Session affinity: the hash does what it is for.
 fn affinity<'a>(ledger: &Ledger<'a>, analysis: &'a Node, draft: &mut Draft) {
-    let Some(affinity) = ledger.get(analysis, "sessionAffinity") else {
-        draft.change("a user stays with a version: without sessionAffinity Flagger draws lots for every request");
-        return;
-    };
-    let name =
-        ledger.text(affinity, "cookieName").unwrap_or_else(|| format!("cohort-{}", draft.name));
-    let seconds = ledger.number(affinity, "maxAge").filter(|age| *age >= 1.0).unwrap_or(86_400.0);
-    let mut cookie = Yaml::one("name", name).with("maxAge", duration(seconds as u64 * 1000));
-    for key in ["domain", "path", "sameSite"] {
-        if let Some(text) = ledger.text(affinity, key) {
-            cookie = cookie.with(key, text);
-        }
+    match ledger.get(analysis, "sessionAffinity") {
+        Some(_) => draft.change(
+            "no pin for sessionAffinity: a higher weight moves nobody out of the canary, so users stay in it without a cookie",
+        ),
+        None => draft.change(
+            "a user keeps a version: without sessionAffinity Flagger chooses anew for each request",
+        ),
     }
-    for key in ["secure", "httpOnly", "partitioned"] {
-        if let Some(Data::Bool(value)) = affinity.get(key).map(|node| &node.data) {
-            ledger.done(affinity, key);
-            cookie = cookie.with(key, *value);
-        }
-    }
-    draft.put("pin", Yaml::one("cookie", cookie), &["Was sessionAffinity."]);
-    draft.change(
-        "the cookie remembers either version: Flagger's cookieName keeps users on the canary only",
-    );
 }
 
 /// An A/B test: whoever matches gets the canary.
 fn rules<'a>(ledger: &Ledger<'a>, analysis: &'a Node, draft: &mut Draft) {
-    let listed = ledger.get(analysis, "match").map(Node::items).unwrap_or_default();
     let mut conditions = Vec::new();
-    for one in listed {
-        match condition(ledger, one, draft) {
-            Some(condition) => conditions.push(condition),
-            None => draft.lose("one of analysis.match: nothing of it can be asked for here, so that it chooses nobody"),
+    for (index, when) in ledger.list(analysis, "match").iter().enumerate() {
+        let read = istio(ledger, when);
+        match read.whole().filter(|condition| !condition.is_empty()) {
+            Some(condition) => conditions.push(condition.clone()),
+            None => draft.lose(format!(
+                "spec.analysis.match[{index}]: {} ({}, so that it chooses nobody)",
+                Yaml::from(when).shown(),
+                if read.lost.is_empty() {
+                    "it has no condition".to_owned()
+                } else {
+                    format!("a condition cannot ask for {}", lost(&read))
+                }
+            )),
         }
     }
     if !conditions.is_empty() {
-        draft
-            .rules
-            .push(Yaml::one("name", "ab-test").with("match", conditions).with("version", "canary"));
+        draft.rule("ab-test", conditions, ("version", "canary".into()));
     }
 }
 
 fn ramp<'a>(ledger: &Ledger<'a>, analysis: &'a Node, interval: u64, draft: &mut Draft) {
-    let listed: Vec<f64> = ledger
-        .done(analysis, "stepWeights")
-        .map(Node::items)
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|node| match node.data {
-            Data::Number(number) => Some(number),
-            _ => None,
-        })
-        .collect();
-    let step = ledger.number(analysis, "stepWeight").filter(|step| *step > 0.0);
-    let most = ledger.number(analysis, "maxWeight").unwrap_or(100.0).clamp(0.0, 100.0);
+    let good = |weight: &f64| (0.0..=100.0).contains(weight);
     let mut weights = Vec::new();
-    if !listed.is_empty() {
-        weights.extend(listed.iter().map(|weight| percent(weight.clamp(0.0, 100.0))));
-    } else if let Some(step) = step {
+    for (index, node) in ledger.list(analysis, "stepWeights").iter().enumerate() {
+        ledger.all(node);
+        match number_of(node).filter(good) {
+            Some(weight) => weights.push(percent(weight)),
+            None => draft.lose(format!(
+                "spec.analysis.stepWeights[{index}]: {} (it is no percentage; the step is left out)",
+                Yaml::from(node).shown()
+            )),
+        }
+    }
+    let mut number = |key: &str| {
+        let found = analysis.get(key).filter(|node| !node.is_container())?;
+        ledger.done(analysis, key);
+        let number = number_of(found).filter(good);
+        if number.is_none() {
+            draft.lose(format!(
+                "spec.analysis.{key}: {} (it is no percentage)",
+                Yaml::from(found).shown()
+            ));
+        }
+        number
+    };
+    let (step, most) = (number("stepWeight"), number("maxWeight"));
+    if let Some(step) = step.filter(|step| *step > 0.0 && weights.is_empty()) {
+        let most = most.unwrap_or(100.0);
         let mut weight = step;
         while weight < most && weights.len() < STEPS {
             weights.push(percent(weight));
@@ -151,70 +197,119 @@ fn ramp<'a>(ledger: &Ledger<'a>, analysis: &'a Node, interval: u64, draft: &mut 
         }
         weights.push(percent(most));
     }
-    if weights.is_empty() {
-        return;
-    }
-    let steps: Vec<Yaml> = weights
+    let Some(last) = weights.last().copied() else { return };
+    let steps: Vec<(u64, f64)> = weights
         .iter()
         .enumerate()
-        .map(|(index, weight)| {
-            let after =
-                if index == 0 { "0s".to_owned() } else { duration(interval * index as u64) };
-            Yaml::one("after", after).with("weights", Yaml::one("canary", *weight))
-        })
+        .map(|(index, weight)| (interval.saturating_mul(index as u64), *weight))
         .collect();
-    let last = weights.last().copied().unwrap_or_default();
-    draft.put(
-        "ramp",
-        Yaml::map()
-            .noted(
-                "start",
-                "2100-01-01T00:00:00Z",
-                &["Set this to the moment when the release begins."],
-            )
-            .with("steps", steps),
-        &[],
-    );
+    draft.ramp("canary", &steps);
     draft.change(format!(
-        "the ramp begins at its start and stays at {last} %; Flagger begins with a new revision, and promotes it at the end"
+        "the ramp begins at its start and stays at {last} %; Flagger begins with a new revision and promotes it at the end"
     ));
 }
 
 fn guard<'a>(ledger: &Ledger<'a>, analysis: &'a Node, interval: u64, draft: &mut Draft) {
     let mut guard = Yaml::map().with("window", duration(interval.clamp(1000, 3_600_000)));
     let mut watches = false;
-    for metric in ledger.get(analysis, "metrics").map(Node::items).unwrap_or_default() {
+    for metric in ledger.list(analysis, "metrics") {
         let limit = |bound: &str| {
             let range = metric.at_keys(&["thresholdRange", bound]);
-            match &range.or_else(|| metric.get("threshold"))?.data {
-                Data::Number(number) => Some(*number),
-                _ => None,
-            }
+            number_of(range.or_else(|| metric.get("threshold"))?)
         };
-        let (key, value) =
-            match (metric.get("name").and_then(Node::text), limit("min"), limit("max")) {
-                (Some("request-success-rate"), Some(least), _)
-                    if (0.0..=100.0).contains(&least) =>
-                {
-                    ("maxFailureRatio", percent((100.0 - least) * 10_000.0) / 1_000_000.0)
-                }
-                (Some("request-duration"), _, Some(most)) if most >= 1.0 => ("slowerThan", most),
-                _ => continue,
-            };
-        for known in ["name", "interval", "thresholdRange", "threshold"] {
+        let name = metric.get("name").and_then(Node::text);
+        let (key, value) = match (name, limit("min"), limit("max")) {
+            (Some("request-success-rate"), Some(least), _) if (0.0..=100.0).contains(&least) => {
+                ("maxFailureRatio", percent((100.0 - least) * 10_000.0) / 1_000_000.0)
+            }
+            (Some("request-duration"), _, Some(most)) if (1.0..=3_600_000.0).contains(&most) => {
+                ("slowerThan", most)
+            }
+            _ => continue,
+        };
+        if guard.get(key).is_some() {
+            continue;
+        }
+        let range = metric.get("thresholdRange").or(metric.get("threshold"));
+        draft.change(format!(
+            "metric {}: {} is {key}",
+            name.map_or(String::new(), shown),
+            range.map_or(String::new(), |range| Yaml::from(range).shown())
+        ));
+        for known in ["name", "thresholdRange", "threshold"] {
             ledger.done(metric, known);
         }
         watches = true;
         if key == "slowerThan" {
             guard = guard.with(key, duration(value as u64)).with("maxSlowRatio", 0.01);
-            draft.change("request-duration is Flagger's 99th percentile: a hundredth of the answers may be slower");
+            draft.change("Flagger compares the 99th percentile: one answer in a hundred may be slower (maxSlowRatio)");
         } else {
             guard = guard.with(key, value);
-            draft.change("a guard trips only where the canary is also timesWorseThanStable times worse (2) than primary");
+            draft.change("a guard trips only where the canary is also worse than primary (timesWorseThanStable)");
         }
     }
     if watches {
         draft.put("guard", guard, &["Was analysis.metrics."]);
-        draft.change("a trip takes the canary out in every proxy at once, and Flagger's roll-back of the deployment is yours");
+        draft.change(
+            "a guard takes the canary out of traffic; scaling the deployment back is yours",
+        );
     }
+}
+
+/// The routes, in the words of the provider.
+fn routes<'a>(
+    ledger: &Ledger<'a>,
+    spec: &'a Node,
+    service: Option<&'a Node>,
+    name: &str,
+    names: &[&str],
+    draft: &Draft,
+) -> Routes {
+    let get = |key: &str| service.and_then(|service| service.get(key));
+    let port = get("port").and_then(number_of).map(Yaml::Number);
+    let versions =
+        ["canary", "primary"].map(|version| (version.to_owned(), format!("{name}-{version}")));
+    let provider = spec.get("provider").and_then(Node::text).unwrap_or_default();
+    let above =
+        vec![format!("The routes, instead of those that Flagger writes for {}.", shown(name))];
+    let whens: Vec<Yaml> =
+        get("match").map(Node::items).unwrap_or_default().iter().map(Yaml::from).collect();
+    if provider.is_empty() || provider.starts_with("istio") {
+        let hosts: Vec<Yaml> = names.iter().map(|name| Yaml::text(*name)).collect();
+        let gateways = get("gateways").filter(|gateways| !gateways.items().is_empty());
+        let spec = Yaml::one("hosts", hosts).maybe("gateways", gateways.map(Yaml::from));
+        let versions = versions.map(|(version, host)| {
+            let number = port.clone().map(|port| Yaml::one("number", port));
+            (version, Yaml::one("host", host).maybe("port", number))
+        });
+        let document = virtual_service::plain(
+            name,
+            ledger.namespace(),
+            spec,
+            &whens,
+            &draft.header(),
+            &versions,
+        );
+        return Routes { above, document };
+    }
+    let hosts: Vec<Yaml> =
+        names.iter().filter(|name| name.contains('.')).map(|name| Yaml::text(*name)).collect();
+    let spec = match get("gatewayRefs").filter(|parents| !parents.items().is_empty()) {
+        Some(parents) => {
+            let spec = Yaml::one("parentRefs", Yaml::from(parents));
+            if hosts.is_empty() {
+                spec
+            } else {
+                spec.with("hostnames", hosts)
+            }
+        }
+        None => on_a_gateway(hosts),
+    };
+    let versions = versions.map(|(version, host)| (version, backend(&host, port.clone()))).into();
+    let whens = draft.matches().iter().map(|one| http_route::when(&one.clone().without(&["host"])));
+    let mut whens: Vec<Yaml> = whens.flatten().filter(|when| !when.is_empty()).collect();
+    whens.dedup();
+    let rules = [Rule { whens, versions }];
+    let document = http_route::plain(name, ledger.namespace(), spec, &rules, &draft.header());
+    Routes { above, document }
 }

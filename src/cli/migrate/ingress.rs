@@ -1,10 +1,12 @@
 //! Ingress resources with ingress-nginx's `canary-*` annotations.
 
-use super::super::source::tree::{Data, Node};
-use super::draft::{percent, Draft};
-use super::ledger::Ledger;
-use super::matches::{crossed, hosts};
-use super::yaml::Yaml;
+use super::super::source::tree::Node;
+use super::super::yaml::{shown, Yaml};
+use super::condition::{crossed, hosts, on, segments};
+use super::draft::{Draft, Version};
+use super::http_route::{backend, on_a_gateway, plain, when, Rule};
+use super::ledger::{number_of, plain_text, Ledger};
+use super::run::{Key, Made, Resource, Routes, Run};
 use crate::http::pattern::compile;
 
 const PREFIX: &str = "nginx.ingress.kubernetes.io/";
@@ -12,193 +14,282 @@ const PREFIX: &str = "nginx.ingress.kubernetes.io/";
 /// Whether a resource is an Ingress of a canary.
 pub fn is_one(node: &Node) -> bool {
     node.get("kind").and_then(Node::text) == Some("Ingress")
-        && node.at_keys(&["metadata", "annotations", &format!("{PREFIX}canary")]).is_some_and(
-            |flag| flag.text() == Some("true") || matches!(flag.data, Data::Bool(true)),
-        )
+        && annotation(node, "canary").and_then(plain_text).as_deref() == Some("true")
 }
 
-pub fn draft(node: &Node, file: &str) -> Draft {
-    let ledger = Ledger::new(node);
-    let short = ledger.short_name();
+fn annotation<'a>(node: &'a Node, name: &str) -> Option<&'a Node> {
+    node.at_keys(&["metadata", "annotations", &format!("{PREFIX}{name}")])
+}
+
+pub fn make(run: &Run<'_>, resource: &Resource<'_>) -> Made {
+    let (ledger, node) = (&resource.ledger, resource.node);
+    let short = ledger.short_name().unwrap_or("rollout");
     let name = short.strip_suffix("-canary").unwrap_or(short);
-    let mut draft = Draft::new(format!("Ingress {} in {file}", ledger.name()), name);
-    let backends = paths(&ledger, node, &mut draft);
-    let annotations = Annotations::new(node);
-    annotations.get("canary");
-    let total =
-        annotations.number("canary-weight-total").filter(|total| *total > 0.0).unwrap_or(100.0);
-    let written = annotations.number("canary-weight");
-    let weight = percent((written.unwrap_or(0.0) * 100.0 / total).clamp(0.0, 100.0));
-    draft.version("stable", None, "");
-    draft.version("canary", Some(weight), format!("Was service {}.", backends.join(", ")));
-    if written.is_some() && total != 100.0 {
+    let own = Annotations { ledger, node };
+    let from = match own.text("canary") {
+        Some(canary) => format!("{}, canary {}", resource.from(), shown(&canary)),
+        None => resource.from(),
+    };
+    let mut draft = Draft::new(run, from, name);
+    let served = served(ledger, node);
+    let total = own.number("canary-weight-total", &mut draft).filter(|total| *total > 0.0);
+    let total = total.unwrap_or(100.0);
+    let mut weight = own.number("canary-weight", &mut draft).unwrap_or(0.0);
+    if weight > total {
+        // ingress-nginx sends everybody there, which is hardly meant.
+        draft.lose(format!(
+            "annotation {PREFIX}canary-weight: {weight} (it is more than all, which is {total}; the weight is 0 here)"
+        ));
+        weight = 0.0;
+    } else if total != 100.0 {
         draft.change(format!(
-            "canary-weight {} of {total} is {weight} %",
-            written.unwrap_or_default()
+            "canary-weight {weight} of {total} is {} %",
+            super::units::percent(weight * 100.0 / total)
         ));
     }
-    draft.change(
-        "a user stays with a version: ingress-nginx draws lots for every request, so that the same user sees both",
-    );
-    let output = format!("x-cohort-{}", draft.name);
-    draft.change(format!(
-        "the canary is no Ingress of its own any more: route requests with the header {output}: canary to it"
-    ));
-    asked_for(&annotations, &mut draft);
-    draft.sticky();
-    for (name, value) in annotations.rest() {
-        let why = match name.as_str() {
-            "affinity" | "affinity-mode" | "affinity-canary-behavior" => {
-                " (the key makes a user stay with a version; a pin remembers it beside)"
-            }
-            name if name.starts_with("session-cookie") => " (see pin and anonymousId for cookies)",
-            "upstream-hash-by" => " (what it hashes may be the key: see hashKey)",
-            _ => "",
-        };
-        draft.lose(format!("annotation {name}: {value}{why}"));
-    }
-    draft.lose_rest(&ledger, |path| match path {
+    let backends: Vec<String> = served.iter().map(|place| place.backend.words.clone()).collect();
+    let backends = once(backends).join(", ");
+    let id = format!("{} {backends}", ledger.namespace().unwrap_or("default"));
+    let stable =
+        Version { weight: total - weight, id: format!("stable beside {id}"), ..Version::default() };
+    draft.version("stable", stable);
+    let places: Vec<String> = served.iter().map(|place| place.words.clone()).collect();
+    let note = format!("Was {}.", once(places).join(", "));
+    draft.version("canary", Version { weight, note, id, ..Version::default() });
+    draft.settle(run);
+    draft.change("a user keeps a version: ingress-nginx chooses anew for each request");
+    draft.scope(scope(&served), "");
+    asked_for(&own, &mut draft);
+    let key = own.text("upstream-hash-by").and_then(|expression| {
+        let key = hashed(&expression);
+        if key.is_none() {
+            draft.lose(format!(
+                "annotation {PREFIX}upstream-hash-by: {} (see hashKey)",
+                shown(&expression)
+            ));
+        }
+        Some(Key { sources: vec![key?].into(), note: "Taken from upstream-hash-by.".into() })
+    });
+    draft.sticky(key);
+    draft.lose_rest(ledger, |path| match path {
         "spec.tls" => Some("stays where TLS ends"),
         "spec.ingressClassName" => Some("names a gateway, not versions"),
+        path if path.contains("/affinity") || path.contains("/session-cookie") => {
+            Some("the key makes a user keep a version")
+        }
         _ => None,
     });
-    draft
+    let routes = routes(run, resource, &draft, &served);
+    Made { drafts: vec![draft], routes: vec![routes] }
 }
 
-/// Reads hosts and paths into the draft, and says which services are behind them.
-fn paths<'a>(ledger: &Ledger<'a>, node: &'a Node, draft: &mut Draft) -> Vec<String> {
-    let mut backends = Vec::new();
-    let Some(spec) = ledger.get(node, "spec") else { return backends };
-    let mut every_request = false;
+fn once(texts: Vec<String>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for text in texts {
+        if !all.contains(&text) {
+            all.push(text);
+        }
+    }
+    all
+}
+
+/// A host and a path of an Ingress, and what is behind them.
+struct Place {
+    host: Option<String>,
+    /// Any of these is enough; none is every path.
+    paths: Vec<Yaml>,
+    backend: Backend,
+    /// All of that, for a comment.
+    words: String,
+}
+
+#[derive(Clone)]
+struct Backend {
+    words: String,
+    written: Yaml,
+}
+
+/// Everything that an Ingress serves.
+fn served<'a>(ledger: &Ledger<'a>, node: &'a Node) -> Vec<Place> {
+    let mut places = Vec::new();
+    let Some(spec) = ledger.get(node, "spec") else { return places };
     let default = ledger.get(spec, "defaultBackend").or_else(|| ledger.get(spec, "backend"));
     if let Some(default) = default {
-        backend(ledger, default, &mut backends);
-        every_request = true;
+        let backend = backend_of(ledger, default);
+        let words = backend.words.clone();
+        places.push(Place { host: None, paths: Vec::new(), backend, words });
     }
-    for rule in ledger.get(spec, "rules").map(Node::items).unwrap_or_default() {
+    for rule in ledger.list(spec, "rules") {
         let host = ledger.text(rule, "host");
-        let host = hosts(&[host.as_deref().unwrap_or("*")], Some("default"));
-        let mut conditions = Vec::new();
-        let mut whole_host = false;
-        for path in ledger.at(rule, &["http", "paths"]).map(Node::items).unwrap_or_default() {
+        let Some(http) = ledger.get(rule, "http") else { continue };
+        for path in ledger.list(http, "paths") {
             let text = ledger.text(path, "path").unwrap_or_else(|| "/".into());
             let kind = ledger.text(path, "pathType").unwrap_or_default();
-            let condition = |how: &str, text: String| Yaml::one("path", Yaml::one(how, text));
-            match (kind.as_str(), text.as_str()) {
-                ("Exact", _) => conditions.push(condition("exact", text)),
-                (_, "/") => whole_host = true,
-                ("Prefix", _) => {
-                    let stem = text.trim_end_matches('/');
-                    conditions.push(condition("exact", stem.to_owned()));
-                    conditions.push(condition("prefix", format!("{stem}/")));
-                }
+            let condition = |how: &str, text: String| vec![Yaml::one("path", Yaml::one(how, text))];
+            let at = format!("at {} {}", shown(&text), shown(&kind))
+                .trim_end_matches("\"\"")
+                .trim_end()
+                .to_owned();
+            let paths = match (kind.as_str(), text.as_str()) {
+                ("Exact", _) => condition("exact", text),
+                (_, "/") => Vec::new(),
+                ("Prefix", _) => segments(&text),
                 _ if compile(&text, false).is_ok()
                     && text.contains(['(', '*', '[', '\\', '$', '^']) =>
                 {
-                    conditions
-                        .push(condition("regex", format!("^{}", text.trim_start_matches('^'))));
+                    condition("regex", format!("^{}", text.trim_start_matches('^')))
                 }
-                _ => conditions.push(condition("prefix", text)),
-            }
-            if let Some(node) = ledger.get(path, "backend") {
-                backend(ledger, node, &mut backends);
-            }
-        }
-        let conditions = if whole_host { Vec::new() } else { conditions };
-        let crossed = crossed(&host, &conditions);
-        every_request |= crossed.is_empty();
-        for condition in crossed {
-            if !draft.matches.contains(&condition) {
-                draft.matches.push(condition);
-            }
+                _ => condition("prefix", text),
+            };
+            let backend = ledger.get(path, "backend");
+            let backend = backend.map_or_else(unnamed, |node| backend_of(ledger, node));
+            let words = format!("{} {at}", backend.words);
+            places.push(Place { host: host.clone(), paths, backend, words });
         }
     }
-    if every_request {
-        draft.matches.clear();
+    if places.is_empty() {
+        let backend = unnamed();
+        let words = backend.words.clone();
+        places.push(Place { host: None, paths: Vec::new(), backend, words });
     }
-    if backends.is_empty() {
-        backends.push("of the canary".into());
-    }
-    backends
+    places
 }
 
-fn backend<'a>(ledger: &Ledger<'a>, node: &'a Node, backends: &mut Vec<String>) {
+fn unnamed() -> Backend {
+    Backend {
+        words: "a backend that is not named".into(),
+        written: backend("canary-service", None),
+    }
+}
+
+fn backend_of<'a>(ledger: &Ledger<'a>, node: &'a Node) -> Backend {
     let service = ledger.get(node, "service").unwrap_or(node);
     let name = ledger.text(service, "name").or_else(|| ledger.text(service, "serviceName"));
+    let Some(name) = name else { return unnamed() };
     let port = ledger.done(service, "port").or_else(|| ledger.done(service, "servicePort"));
-    let port = port.map(|port| port.get("number").or(port.get("name")).unwrap_or(port).brief());
-    let named = match (name, port) {
-        (Some(name), Some(port)) => format!("{name}:{port}"),
-        (Some(name), None) => name,
-        (None, _) => return,
+    let port = port.map(|port| port.get("number").or(port.get("name")).unwrap_or(port));
+    let words = match port {
+        Some(port) => format!("service {}, port {}", shown(&name), Yaml::from(port).shown()),
+        None => format!("service {}", shown(&name)),
     };
-    if !backends.contains(&named) {
-        backends.push(named);
+    let number = port.and_then(number_of).map(Yaml::Number);
+    Backend { words, written: backend(&name, number) }
+}
+
+/// Which requests a canary is for; nothing is every request.
+fn scope(places: &[Place]) -> Vec<Yaml> {
+    let mut all: Vec<Yaml> = Vec::new();
+    for place in places {
+        let host = hosts(&[place.host.as_deref().unwrap_or("*")], None);
+        let crossed = crossed(&host, &place.paths);
+        if crossed.is_empty() {
+            return Vec::new();
+        }
+        for condition in crossed {
+            if !all.contains(&condition) {
+                all.push(condition);
+            }
+        }
     }
+    all
+}
+
+/// The routes: for each path, the canary's backend behind the header and the other one last.
+fn routes(run: &Run<'_>, resource: &Resource<'_>, draft: &Draft, served: &[Place]) -> Routes {
+    let ledger = &resource.ledger;
+    let mut above =
+        vec![format!("The routes, instead of {} and the Ingress beside it.", resource.from())];
+    let mut rules = Vec::new();
+    let mut names = Vec::new();
+    let mut unknown = false;
+    for place in served {
+        let stable = main_backend(run, ledger, place);
+        unknown |= stable.is_none();
+        let stable = stable.unwrap_or_else(|| backend("stable-service", Some(Yaml::Number(80.0))));
+        let whens = place.paths.iter().filter_map(when).collect();
+        let versions = vec![
+            ("canary".to_owned(), place.backend.written.clone()),
+            ("stable".to_owned(), stable),
+        ];
+        rules.push(Rule { whens, versions });
+        names.extend(place.host.clone());
+    }
+    if unknown {
+        above.push("The main Ingress is in none of the files: put its service in the place of stable-service.".into());
+    }
+    let names = once(names).into_iter().map(Yaml::from).collect();
+    let spec = on_a_gateway(names);
+    let document = plain(&draft.name, ledger.namespace(), spec, &rules, &draft.header());
+    Routes { above, document }
+}
+
+/// What the Ingress that is no canary serves at the same place.
+fn main_backend(run: &Run<'_>, own: &Ledger<'_>, place: &Place) -> Option<Yaml> {
+    run.of_kind("Ingress")
+        .filter(|other| !is_one(other.node) && other.ledger.namespace() == own.namespace())
+        .find_map(|other| {
+            let ledger = Ledger::new(other.node);
+            let same = served(&ledger, other.node)
+                .into_iter()
+                .find(|theirs| theirs.host == place.host && theirs.paths == place.paths)?;
+            other.used.set(true);
+            other.ledger.all(other.node);
+            Some(same.backend.written)
+        })
 }
 
 /// The annotations by which a request asks for a version, in ingress-nginx's order: header, cookie.
-fn asked_for(annotations: &Annotations<'_>, draft: &mut Draft) {
-    let header = annotations.get("canary-by-header");
-    let value = annotations.get("canary-by-header-value");
-    let pattern = annotations.get("canary-by-header-pattern").filter(|pattern| {
-        if value.is_some() {
-            draft.lose(format!(
-                "annotation canary-by-header-pattern: {pattern} (has no effect beside canary-by-header-value)"
-            ));
+fn asked_for(own: &Annotations<'_, '_>, draft: &mut Draft) {
+    let header = own.text("canary-by-header");
+    let cookie = own.text("canary-by-cookie");
+    let value = own.text("canary-by-header-value");
+    let pattern = own.text("canary-by-header-pattern");
+    let mut idle = |name: &str, value: &Option<String>, why: &str| {
+        if let Some(value) = value {
+            draft.lose(format!("annotation {PREFIX}{name}: {} ({why})", shown(value)));
         }
-        value.is_none()
-    });
-    let cookie = annotations.get("canary-by-cookie");
-    let wanted = match (&value, &pattern) {
-        (Some(value), _) => Some(Yaml::one("exact", value.as_str())),
-        (None, Some(pattern)) => match compile(pattern, false) {
-            Ok(_) => Some(Yaml::one("regex", pattern.as_str())),
-            Err(why) => {
-                draft.lose(format!("annotation canary-by-header-pattern: {pattern} ({why})"));
-                None
-            }
-        },
-        (None, None) => None,
     };
     let Some(header) = header else {
+        idle("canary-by-header-value", &value, "has no effect without canary-by-header");
+        idle("canary-by-header-pattern", &pattern, "has no effect without canary-by-header");
         if let Some(cookie) = cookie {
             words(draft, Yaml::one("cookie", cookie));
         }
-        for (name, value) in
-            [("canary-by-header-value", value), ("canary-by-header-pattern", pattern)]
-        {
-            if let Some(value) = value {
-                draft.lose(format!(
-                    "annotation {name}: {value} (has no effect without canary-by-header)"
-                ));
-            }
-        }
         return;
     };
-    if value.is_none() && pattern.is_none() {
-        let places = Yaml::one("header", header.to_ascii_lowercase());
-        return words(
-            draft,
-            match cookie {
-                Some(cookie) => places.with("cookie", cookie),
-                None => places,
-            },
-        );
-    }
-    // Overrides come before rules, so that a cookie behind a header is a rule too.
-    let rule = |name: &str, condition: Yaml, version: &str| {
-        Yaml::one("name", name).with("match", vec![condition]).with("version", version)
+    let wanted = match (value, pattern) {
+        (Some(value), pattern) => {
+            idle(
+                "canary-by-header-pattern",
+                &pattern,
+                "has no effect beside canary-by-header-value",
+            );
+            Yaml::one("exact", value)
+        }
+        (None, Some(pattern)) => match compile(&pattern, false) {
+            Ok(_) => Yaml::one("regex", pattern),
+            Err(why) => {
+                let why = format!("{why}; nobody gets the canary by header {}", shown(&header));
+                idle("canary-by-header-pattern", &Some(pattern), &why);
+                cookies(draft, cookie);
+                return;
+            }
+        },
+        (None, None) => {
+            return words(draft, Yaml::one("header", header).maybe("cookie", cookie));
+        }
     };
-    if let Some(wanted) = wanted {
-        let condition = Yaml::one("header", Yaml::one(&header.to_ascii_lowercase(), wanted));
-        draft.rules.push(rule("by-header", condition, "canary"));
-    }
-    if let Some(cookie) = cookie {
-        let is = |value: &str| Yaml::one("cookie", Yaml::one(&cookie, Yaml::one("exact", value)));
-        draft.rules.push(rule("by-cookie-always", is("always"), "canary"));
-        draft.rules.push(rule("by-cookie-never", is("never"), "stable"));
-    }
+    // Overrides come before rules, so that a cookie behind a header is a rule too.
+    draft.rule("by-header", vec![on("header", &header, wanted)], ("version", "canary".into()));
+    cookies(draft, cookie);
+}
+
+/// A cookie as rules.
+fn cookies(draft: &mut Draft, cookie: Option<String>) {
+    let Some(cookie) = cookie else { return };
+    let is = |value: &str| vec![on("cookie", &cookie, Yaml::one("exact", value))];
+    draft.rule("by-cookie-always", is("always"), ("version", "canary".into()));
+    draft.rule("by-cookie-never", is("never"), ("version", "stable".into()));
 }
 
 /// `always` and `never`.
@@ -211,43 +302,47 @@ fn words(draft: &mut Draft, places: Yaml) {
     );
 }
 
-/// The annotations of ingress-nginx, and which of them have been read.
-struct Annotations<'a> {
-    node: Option<&'a Node>,
-    read: std::cell::RefCell<Vec<String>>,
-}
-
-impl<'a> Annotations<'a> {
-    fn new(node: &'a Node) -> Self {
-        Self {
-            node: node.at_keys(&["metadata", "annotations"]),
-            read: std::cell::RefCell::default(),
+/// What nginx hashes as a key.
+fn hashed(expression: &str) -> Option<Yaml> {
+    let name = expression.trim().strip_prefix('$')?;
+    let name = name.strip_prefix('{').and_then(|name| name.strip_suffix('}')).unwrap_or(name);
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        return None;
+    }
+    match name {
+        "remote_addr" | "binary_remote_addr" => Some(Yaml::one("address", true)),
+        _ => {
+            let header = name.strip_prefix("http_");
+            let header = header.map(|name| Yaml::one("header", name.replace('_', "-")));
+            let cookie = name.strip_prefix("cookie_").map(|name| Yaml::one("cookie", name));
+            header.or(cookie).or(name.strip_prefix("arg_").map(|name| Yaml::one("query", name)))
         }
     }
+}
 
-    fn get(&self, name: &str) -> Option<String> {
-        let value = self.node?.get(&format!("{PREFIX}{name}"))?.brief();
-        self.read.borrow_mut().push(name.to_owned());
-        Some(value)
+/// The annotations of ingress-nginx.
+struct Annotations<'r, 'a> {
+    ledger: &'r Ledger<'a>,
+    node: &'a Node,
+}
+
+impl Annotations<'_, '_> {
+    fn text(&self, name: &str) -> Option<String> {
+        let annotations = self.node.at_keys(&["metadata", "annotations"])?;
+        self.ledger.text(annotations, &format!("{PREFIX}{name}"))
     }
 
-    fn number(&self, name: &str) -> Option<f64> {
-        self.get(name)?.trim().parse().ok()
-    }
-
-    /// Those that have not been read; kubectl's own notes are nobody's setting.
-    fn rest(&self) -> Vec<(String, String)> {
-        let read = self.read.borrow();
-        self.node
-            .map(Node::members)
-            .unwrap_or_default()
-            .iter()
-            .filter(|member| !member.key.starts_with("kubectl.kubernetes.io/"))
-            .map(|member| {
-                (member.key.strip_prefix(PREFIX).unwrap_or(&member.key), member.value.brief())
-            })
-            .filter(|(name, _)| !read.iter().any(|read| read == name))
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect()
+    /// A number from 0 up; what is none is named.
+    fn number(&self, name: &str, draft: &mut Draft) -> Option<f64> {
+        let text = self.text(name)?;
+        let number =
+            text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
+        if number.is_none() {
+            draft.lose(format!(
+                "annotation {PREFIX}{name}: {} (it is no number from 0 up; ingress-nginx does not take it either)",
+                shown(&text)
+            ));
+        }
+        number
     }
 }

@@ -1,105 +1,170 @@
-//! Conditions of Istio (`HTTPMatchRequest`), which Flagger uses too, as ours.
+//! Conditions of Istio (`HTTPMatchRequest`), which Flagger uses too, and of the Gateway API.
 
-use super::super::source::tree::{Data, Node};
-use super::draft::Draft;
+use super::super::source::tree::Node;
+use super::super::yaml::Yaml;
+use super::condition::{and, condition_fault, not, on, segment_regex};
 use super::ledger::Ledger;
-use super::yaml::Yaml;
 use crate::http::pattern::compile;
+
+/// A condition of a source as ours.
+pub struct Read {
+    /// As much of it as can be asked for; an empty object is every request.
+    pub condition: Yaml,
+    /// The keys that cannot be asked for.
+    pub lost: Vec<String>,
+}
+
+impl Read {
+    /// The condition, if it is the whole one.
+    pub fn whole(&self) -> Option<&Yaml> {
+        self.lost.is_empty().then_some(&self.condition)
+    }
+
+    /// Joins a part, or notes it as lost.
+    pub fn join(&mut self, key: &str, part: Option<Yaml>) {
+        let good = part.filter(|part| condition_fault(part).is_none());
+        match good.and_then(|part| and(&self.condition, &part)) {
+            Some(both) => self.condition = both,
+            None => self.lost.push(key.to_owned()),
+        }
+    }
+}
+
+/// An expression over a whole value as ours, which match anywhere in it.
+pub fn whole_regex(regex: &str) -> Option<Yaml> {
+    let whole = format!("^(?:{regex})$");
+    compile(&whole, false).is_ok().then(|| Yaml::one("regex", whole))
+}
 
 /// A `StringMatch`: one of `exact`, `prefix`, `regex`.
 pub fn text<'a>(ledger: &Ledger<'a>, node: &'a Node) -> Option<Yaml> {
+    if node.members().len() != 1 {
+        return None;
+    }
+    ledger.all(node);
     for key in ["exact", "prefix", "suffix"] {
         if let Some(text) = ledger.text(node, key) {
             return Some(Yaml::one(key, text));
         }
     }
-    let regex = node.get("regex").and_then(Node::text)?;
-    // Istio's expressions match a whole value, ours match anywhere in it.
-    let whole = format!("^(?:{regex})$");
-    let text = match regex {
-        ".*" | ".+" => Yaml::one("present", true),
-        _ if compile(&whole, false).is_ok() => Yaml::one("regex", whole),
-        _ => return None,
-    };
-    ledger.get(node, "regex");
-    Some(text)
+    match ledger.text(node, "regex")?.as_str() {
+        ".*" | ".+" => Some(Yaml::one("present", true)),
+        regex => whole_regex(regex),
+    }
 }
 
-/// One `HTTPMatchRequest` as a condition. What of it has no counterpart stays in the ledger, so that it
-/// is named; `None` if nothing of it is left.
-pub fn condition<'a>(ledger: &Ledger<'a>, node: &'a Node, draft: &mut Draft) -> Option<Yaml> {
-    let mut condition = Yaml::map();
-    let ignore_case = ledger
-        .done(node, "ignoreUriCase")
-        .is_some_and(|node| matches!(node.data, Data::Bool(true)));
-    if let Some(path) = part(ledger, node, "uri") {
-        let path = if ignore_case { path.with("ignoreCase", true) } else { path };
-        condition = condition.with("path", path);
-    }
-    if let Some(host) = part(ledger, node, "authority") {
-        condition = condition.with("host", host);
-    }
-    if let Some(method) = node.at_keys(&["method", "exact"]).and_then(Node::text) {
-        ledger.done(node, "method");
-        condition = condition.with("method", vec![Yaml::text(method)]);
-    }
-    let (mut headers, mut cookies) = (Yaml::map(), Yaml::map());
-    for (name, value) in named(ledger, node, "headers") {
-        let cookie = value.get("regex").and_then(Node::text).and_then(cookie_of);
-        match (cookie, name.eq_ignore_ascii_case("cookie")) {
-            (Some((cookie, wanted)), true) => {
-                ledger.done(value, "regex");
-                cookies = cookies.with(&cookie, Yaml::one("exact", wanted));
+/// One `HTTPMatchRequest` of Istio, all of whose keys count as read: who leaves a condition out names it.
+pub fn istio<'a>(ledger: &Ledger<'a>, node: &'a Node) -> Read {
+    let mut read = Read { condition: Yaml::map(), lost: Vec::new() };
+    let fold = ledger.flag(node, "ignoreUriCase") == Some(true);
+    ledger.all(node);
+    for member in node.members() {
+        let key = member.key.as_str();
+        let value = &member.value;
+        match key {
+            "name" | "ignoreUriCase" => {}
+            "uri" => {
+                let path = text(ledger, value);
+                let path = path.map(|path| if fold { path.with("ignoreCase", true) } else { path });
+                read.join(key, path.map(|path| Yaml::one("path", path)));
             }
-            _ => {
-                let present = value.members().is_empty().then(|| Yaml::one("present", true));
-                if let Some(text) = present.or_else(|| text(ledger, value)) {
-                    headers = headers.with(&name.to_ascii_lowercase(), text);
+            "authority" => read.join(key, text(ledger, value).map(|host| Yaml::one("host", host))),
+            "method" => read.join(key, method(value.get("exact"))),
+            "headers" | "queryParams" => {
+                let place = if key == "headers" { "header" } else { "query" };
+                for named in value.members() {
+                    let part = header(ledger, place, &named.key, &named.value);
+                    read.join(&format!("{key}.{}", named.key), part);
                 }
             }
-        }
-    }
-    let mut without = Yaml::map();
-    for (name, value) in named(ledger, node, "withoutHeaders") {
-        let present = value.members().is_empty().then(|| Yaml::one("present", true));
-        if let Some(text) = present.or_else(|| text(ledger, value)) {
-            if without.is_empty() {
-                without = without.with(&name.to_ascii_lowercase(), text);
-            } else {
-                draft.lose(format!(
-                    "withoutHeaders {name}: a condition has one not; the condition is wider now"
-                ));
+            "withoutHeaders" => {
+                for named in value.members() {
+                    let part = header(ledger, "header", &named.key, &named.value);
+                    read.join(&format!("{key}.{}", named.key), part.map(|part| not(&part)));
+                }
             }
+            _ => read.lost.push(key.to_owned()),
         }
     }
-    let mut query = Yaml::map();
-    for (name, value) in named(ledger, node, "queryParams") {
-        if let Some(text) = text(ledger, value) {
-            query = query.with(name, text);
-        }
-    }
-    for (key, map) in [("header", headers), ("cookie", cookies), ("query", query)] {
-        if !map.is_empty() {
-            condition = condition.with(key, map);
-        }
-    }
-    if !without.is_empty() {
-        condition = condition.with("not", Yaml::one("header", without));
-    }
-    ledger.done(node, "name");
-    (!condition.is_empty()).then_some(condition)
+    read
 }
 
-fn part<'a>(ledger: &Ledger<'a>, node: &'a Node, key: &str) -> Option<Yaml> {
-    let text = text(ledger, node.get(key)?)?;
-    ledger.get(node, key);
-    Some(text)
+pub fn method(exact: Option<&Node>) -> Option<Yaml> {
+    let name = exact?.text()?;
+    Some(Yaml::one("method", vec![Yaml::text(name)]))
 }
 
-fn named<'a>(ledger: &Ledger<'a>, node: &'a Node, key: &str) -> Vec<(&'a str, &'a Node)> {
-    let Some(map) = ledger.get(node, key) else { return Vec::new() };
-    let pairs = map.members().iter().map(|member| (member.key.as_str(), &member.value));
-    pairs.filter(|(name, _)| ledger.get(map, name).is_some()).collect()
+/// A condition of Istio on a header or a query parameter; an empty one asks that it is there.
+fn header<'a>(ledger: &Ledger<'a>, place: &str, name: &str, value: &'a Node) -> Option<Yaml> {
+    // `:authority` and its like are parts of the request here.
+    if name.starts_with(':') {
+        let text = text(ledger, value)?;
+        return match name {
+            ":authority" => Some(Yaml::one("host", text)),
+            ":path" => None,
+            ":method" => method(value.get("exact")),
+            _ => None,
+        };
+    }
+    let regex = value.get("regex").and_then(Node::text);
+    if let Some((cookie, wanted)) =
+        regex.and_then(cookie_of).filter(|_| name.eq_ignore_ascii_case("cookie"))
+    {
+        return Some(on("cookie", &cookie, Yaml::one("exact", wanted)));
+    }
+    let there = value.members().is_empty().then(|| Yaml::one("present", true));
+    Some(on(place, name, there.or_else(|| text(ledger, value))?))
+}
+
+/// A match of an HTTPRoute, all of whose keys count as read.
+pub fn gateway<'a>(ledger: &Ledger<'a>, node: &'a Node) -> Read {
+    let mut read = Read { condition: Yaml::map(), lost: Vec::new() };
+    ledger.all(node);
+    for member in node.members() {
+        let value = &member.value;
+        match member.key.as_str() {
+            "path" => {
+                if let Some(path) = gateway_path(value) {
+                    if !path.is_empty() {
+                        read.join("path", Some(path));
+                    }
+                } else {
+                    read.lost.push("path".to_owned());
+                }
+            }
+            "method" => read.join("method", method(Some(value))),
+            key @ ("headers" | "queryParams") => {
+                let place = if key == "headers" { "header" } else { "query" };
+                for item in value.items() {
+                    let name = item.get("name").and_then(Node::text).unwrap_or_default();
+                    let wanted = item.get("value").map(Node::brief).unwrap_or_default();
+                    let kind = item.get("type").and_then(Node::text).unwrap_or("Exact");
+                    let text = match kind {
+                        "Exact" => Some(Yaml::one("exact", wanted)),
+                        "RegularExpression" => whole_regex(&wanted),
+                        _ => None,
+                    };
+                    read.join(&format!("{key}.{name}"), text.map(|text| on(place, name, text)));
+                }
+            }
+            key => read.lost.push(key.to_owned()),
+        }
+    }
+    read
+}
+
+/// A path of an HTTPRoute; an empty condition is every path. A prefix is by whole segments.
+fn gateway_path(node: &Node) -> Option<Yaml> {
+    let value = node.get("value").and_then(Node::text).unwrap_or("/");
+    match node.get("type").and_then(Node::text).unwrap_or("PathPrefix") {
+        "Exact" => Some(Yaml::one("path", Yaml::one("exact", value))),
+        "PathPrefix" => match segment_regex(value) {
+            Some(path) => Some(Yaml::one("path", path)),
+            None => Some(Yaml::map()),
+        },
+        "RegularExpression" => Some(Yaml::one("path", whole_regex(value)?)),
+        _ => None,
+    }
 }
 
 /// The cookie that an expression over the whole `cookie` header asks for, in the form that Istio's and
@@ -114,54 +179,6 @@ fn cookie_of(regex: &str) -> Option<(String, String)> {
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     };
     (plain(name) && plain(value)).then(|| (name.to_owned(), value.to_owned()))
-}
-
-/// Conditions on the host for names as a VirtualService or an Ingress has them; none is every host.
-pub fn hosts(names: &[&str], namespace: Option<&str>) -> Vec<Yaml> {
-    let mut exact = Vec::new();
-    let mut others = Vec::new();
-    for name in names {
-        if *name == "*" {
-            return Vec::new();
-        }
-        match name.strip_prefix('*') {
-            Some(suffix) => others.push(Yaml::one("suffix", suffix)),
-            None => {
-                exact.push(Yaml::text(*name));
-                // A name without a dot is a service of the mesh, which callers may write out.
-                if !name.contains('.') {
-                    let namespace = namespace.unwrap_or("default");
-                    for tail in ["", ".svc", ".svc.cluster.local"] {
-                        exact.push(format!("{name}.{namespace}{tail}").into());
-                    }
-                }
-            }
-        }
-    }
-    match exact.as_slice() {
-        [] => {}
-        [only] => others.insert(0, Yaml::one("exact", only.clone())),
-        _ => others.insert(0, Yaml::one("in", exact)),
-    }
-    others
-}
-
-/// Every condition on a host together with every other condition.
-pub fn crossed(hosts: &[Yaml], conditions: &[Yaml]) -> Vec<Yaml> {
-    match (hosts, conditions) {
-        ([], conditions) => conditions.to_vec(),
-        (hosts, []) => hosts.iter().map(|host| Yaml::one("host", host.clone())).collect(),
-        (hosts, conditions) => hosts
-            .iter()
-            .flat_map(|host| {
-                // A condition with an authority of its own keeps that.
-                conditions.iter().map(|condition| match condition.get("host") {
-                    Some(_) => condition.clone(),
-                    None => Yaml::one("host", host.clone()).merged(condition),
-                })
-            })
-            .collect(),
-    }
 }
 
 #[cfg(test)]

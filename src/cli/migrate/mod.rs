@@ -1,41 +1,58 @@
-//! `cohort migrate`: what people have today, as a configuration.
+//! `cohort migrate`: what people have today, as a configuration and the routes that go with it.
 //!
-//! Each source has a file. All of them read through a ledger, so that what is not carried over is named.
+//! Each source has a file. All of them read through a [`ledger::Ledger`], so that what is not carried over
+//! is named, and build a [`draft::Draft`].
 
+mod analysis;
+mod argo;
+mod condition;
+mod contour;
+mod destination_rule;
 mod draft;
+mod envoy;
+mod flagd;
 mod flagger;
+mod http_route;
 mod ingress;
+mod json_logic;
 mod ledger;
 mod matches;
+mod page;
+mod run;
+mod table;
+mod traefik;
+mod traffic_split;
 mod traffic_tag;
+mod units;
+mod unleash;
 mod virtual_service;
-mod yaml;
 
 use std::io::{self, Write};
 
 use super::args::{Migrate, Output};
 use super::report::Report;
-use super::source::tree::Node;
+use super::source::tree::{Data, Member, Node};
 use super::source::{self, yaml as reader};
 use super::style::{paint, BAD};
+use super::yaml::{escaped, shown};
 use super::Exit;
-use draft::Draft;
-use yaml::{document, Yaml};
+use run::{Made, Resource, Run};
 
 /// What a file may hold for this command.
-const ALLOWED: &str =
-    "an Ingress with ingress-nginx canary annotations, a Flagger Canary, an Istio VirtualService \
-                       with weights, or a Higress traffic-tag configuration";
+const ALLOWED: &str = "an Ingress with ingress-nginx canary annotations, a Flagger Canary, an Argo Rollout, \
+    a VirtualService, HTTPRoute, TrafficSplit, TraefikService, HTTPProxy or Envoy route table with weights, \
+    a Higress traffic-tag configuration, or flags of flagd or Unleash";
 
 pub fn run(args: &Migrate, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
-    let mut made = Made::default();
+    let mut documents = Vec::new();
     for file in &args.files {
         let read = source::bytes(file).map_err(|why| (file.clone(), why.to_string()));
-        if let Err((place, why)) = read.and_then(|bytes| made.read(file, &bytes)) {
-            return complain(err, &place, &why);
+        match read.and_then(|bytes| read_documents(file, &bytes)) {
+            Ok(read) => documents.extend(read.into_iter().map(|node| (file.as_str(), node))),
+            Err((place, why)) => return complain(err, &place, &why),
         }
     }
-    let Some(text) = made.page() else {
+    let Some(text) = migrated(&documents) else {
         return complain(
             err,
             &args.files.join(", "),
@@ -49,97 +66,194 @@ pub fn run(args: &Migrate, out: &mut dyn Write, err: &mut dyn Write) -> io::Resu
 /// What one file becomes; nothing where it cannot be read or has nothing to migrate.
 #[cfg(test)]
 pub fn text(file: &str, bytes: &[u8]) -> Option<String> {
-    let mut made = Made::default();
-    made.read(file, bytes).ok()?;
-    made.page()
+    let documents = read_documents(file, bytes).ok()?;
+    migrated(&documents.into_iter().map(|node| (file, node)).collect::<Vec<_>>())
 }
 
-/// What the files of a command line have become.
-#[derive(Default)]
-struct Made {
-    drafts: Vec<Draft>,
-    /// Comments about resources that say nothing about versions.
-    passed: Vec<String>,
-}
-
-impl Made {
-    /// Reads a file; else says where it cannot be read, and why.
-    fn read(&mut self, file: &str, bytes: &[u8]) -> Result<(), (String, String)> {
-        let no =
-            |place: String, found: &str| (place, format!("found {found}, allowed: YAML or JSON"));
-        let text = std::str::from_utf8(bytes)
-            .map_err(|_| no(file.to_owned(), "bytes that are not UTF-8"))?;
-        let documents =
-            reader::read(text).map_err(|fault| no(format!("{file}:{}", fault.at), &fault.what))?;
-        let file = if file == "-" { "standard input" } else { file };
-        documents.iter().for_each(|document| self.resource(document, file));
-        Ok(())
+/// The documents of a file; else where it cannot be read, and why.
+fn read_documents(file: &str, bytes: &[u8]) -> Result<Vec<Node>, (String, String)> {
+    let no = |place: String, found: &str| (place, format!("found {found}, allowed: YAML or JSON"));
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| no(file.to_owned(), "bytes that are not UTF-8"))?;
+    let documents = match reader::read(text) {
+        Ok(documents) => documents,
+        Err(_) if is_template(text) => {
+            let why = "found a template, allowed: what it renders to (render it first: helm template CHART | cohort migrate -)";
+            return Err((file.to_owned(), why.to_owned()));
+        }
+        Err(fault) => return Err(no(format!("{file}:{}", fault.at), &fault.what)),
+    };
+    let tidied: Result<Vec<Node>, String> = documents.into_iter().map(tidy).collect();
+    let documents = tidied.map_err(|why| {
+        let (at, why) = why.split_once(' ').unwrap_or(("1:1", &why));
+        (format!("{file}:{at}"), why.to_owned())
+    })?;
+    if is_template(text) && documents.iter().any(has_braces) {
+        let why = "found a template, allowed: what it renders to (render it first: helm template CHART | cohort migrate -)";
+        return Err((file.to_owned(), why.to_owned()));
     }
+    Ok(documents)
+}
 
-    fn resource(&mut self, node: &Node, file: &str) {
-        let kind = node.get("kind").and_then(Node::text);
-        if node.get("items").is_some() && node.get("apiVersion").is_some() {
-            for item in node.get("items").map(Node::items).unwrap_or_default() {
-                self.resource(item, file);
+/// Whether a text has actions of Go templates, as Helm charts have.
+fn is_template(text: &str) -> bool {
+    text.match_indices("{{").any(|(at, _)| {
+        let rest = text.get(at + 2..).unwrap_or_default();
+        let inner =
+            rest.split("}}").next().unwrap_or_default().trim_start_matches('-').trim_start();
+        rest.contains("}}")
+            && (inner.starts_with(['.', '$', '/'])
+                || [
+                    "if ",
+                    "if(",
+                    "else",
+                    "end",
+                    "range ",
+                    "with ",
+                    "include ",
+                    "template ",
+                    "define ",
+                    "tpl ",
+                    "printf ",
+                    "default ",
+                    "toYaml ",
+                    "quote ",
+                    "block ",
+                ]
+                .iter()
+                .any(|word| inner.starts_with(word)))
+    })
+}
+
+/// Whether an action of a template stands in a resource that could be migrated.
+fn has_braces(node: &Node) -> bool {
+    const KINDS: [&str; 10] = [
+        "Ingress",
+        "Canary",
+        "Rollout",
+        "VirtualService",
+        "DestinationRule",
+        "HTTPRoute",
+        "GRPCRoute",
+        "HTTPProxy",
+        "TrafficSplit",
+        "TraefikService",
+    ];
+    let kind = node.get("kind").and_then(Node::text).unwrap_or_default();
+    let braces = |node: &Node| node.text().is_some_and(is_template);
+    KINDS.contains(&kind) && any_text(node, &braces)
+}
+
+fn any_text(node: &Node, is: &impl Fn(&Node) -> bool) -> bool {
+    is(node)
+        || node.items().iter().any(|item| any_text(item, is))
+        || node
+            .members()
+            .iter()
+            .any(|member| member.key.contains("{{") || any_text(&member.value, is))
+}
+
+/// The tree with its merge keys followed; an error where a key stands twice.
+fn tidy(mut node: Node) -> Result<Node, String> {
+    match &mut node.data {
+        Data::List(items) => {
+            let tidied: Result<Vec<Node>, String> =
+                std::mem::take(items).into_iter().map(tidy).collect();
+            *items = tidied?;
+        }
+        Data::Object(members) => {
+            let mut own: Vec<Member> = Vec::new();
+            let mut merged: Vec<Node> = Vec::new();
+            for member in std::mem::take(members) {
+                let value = tidy(member.value)?;
+                if member.key == "<<" {
+                    match value.data {
+                        Data::Object(_) => merged.push(value),
+                        Data::List(items) => merged.extend(items),
+                        _ => return Err(format!("{} found a merge key without an object, allowed: an object or a list of them", member.at)),
+                    }
+                    continue;
+                }
+                if let Some(first) = own.iter().find(|other| other.key == member.key) {
+                    return Err(format!(
+                        "{} found the key {} twice ({} in line {}, {} here), allowed: each key once",
+                        member.at,
+                        shown(&member.key),
+                        super::yaml::Yaml::from(&first.value).inline(),
+                        first.at.line,
+                        super::yaml::Yaml::from(&value).inline(),
+                    ));
+                }
+                own.push(Member { value, ..member });
             }
-            return;
+            for other in merged {
+                let Data::Object(others) = other.data else { continue };
+                for member in others {
+                    if !own.iter().any(|known| known.key == member.key) {
+                        own.push(member);
+                    }
+                }
+            }
+            *members = own;
         }
-        let made = match kind {
-            _ if ingress::is_one(node) => vec![ingress::draft(node, file)],
-            Some("Canary") => vec![flagger::draft(node, file)],
-            Some("VirtualService") => virtual_service::drafts(node, file),
-            _ => traffic_tag::drafts(node, file),
-        };
-        if made.is_empty() {
-            let name = ledger::Ledger::new(node).name();
-            let what =
-                kind.map_or_else(|| "a document".to_owned(), |kind| format!("{kind} {name}"));
-            self.passed.push(format!("{what} in {file} says nothing about versions: passed over."));
-        }
-        self.drafts.extend(made);
+        _ => {}
     }
+    Ok(node)
+}
 
-    /// The configuration; nothing where there is nothing to migrate.
-    fn page(mut self) -> Option<String> {
-        if self.drafts.is_empty() {
-            return None;
+/// The page that documents become; nothing where there is nothing to migrate.
+fn migrated(documents: &[(&str, Node)]) -> Option<String> {
+    let mut resources = Vec::new();
+    for (file, node) in documents {
+        let file = if *file == "-" { "standard input" } else { file };
+        gather(node, file, &mut resources);
+    }
+    page::page(&Run::new(resources))
+}
+
+/// Adds the resources of a document: the items of a list, the virtual hosts of an Envoy configuration.
+fn gather<'a>(node: &'a Node, file: &'a str, resources: &mut Vec<Resource<'a>>) {
+    if node.get("items").is_some() && node.get("apiVersion").is_some() {
+        for item in node.get("items").map(Node::items).unwrap_or_default() {
+            gather(item, file, resources);
         }
-        distinct(&mut self.drafts);
-        let mut text = String::new();
-        for line in &self.passed {
-            yaml::comment(line, 0, &mut text);
-        }
-        let rollouts: Vec<Yaml> = self.drafts.into_iter().map(Draft::finish).collect();
-        text.push_str(&document(&Yaml::one("rollouts", rollouts)));
-        Some(text)
+        return;
+    }
+    let hosts = if is_resource(node) { Vec::new() } else { envoy::hosts_of(node) };
+    if hosts.is_empty() {
+        resources.push(Resource::new(node, file));
+    }
+    resources.extend(hosts.into_iter().map(|host| Resource::new(host, file)));
+}
+
+fn is_resource(node: &Node) -> bool {
+    let kind = node.get("kind").and_then(Node::text);
+    // An EnvoyFilter or a ConfigMap carries an Envoy configuration.
+    node.get("apiVersion").is_some() && kind.is_some_and(|kind| kind != "EnvoyFilter")
+}
+
+/// What a resource becomes, by its kind.
+fn make(run: &Run<'_>, resource: &Resource<'_>) -> Made {
+    match resource.kind() {
+        "Ingress" if ingress::is_one(resource.node) => ingress::make(run, resource),
+        "Canary" => flagger::make(run, resource),
+        "Rollout" => argo::make(run, resource),
+        "VirtualService" => virtual_service::make(run, resource),
+        "HTTPRoute" | "GRPCRoute" => http_route::make(run, resource),
+        "HTTPProxy" => contour::make(run, resource),
+        "TrafficSplit" => traffic_split::make(run, resource),
+        "TraefikService" => traefik::make(run, resource),
+        _ if flagd::is_one(resource.node) => flagd::make(run, resource),
+        _ if unleash::is_one(resource.node) => unleash::make(run, resource),
+        _ if envoy::is_one(resource.node) => envoy::make(run, resource),
+        _ if traffic_tag::is_one(resource.node) => traffic_tag::make(run, resource),
+        _ => Made::default(),
     }
 }
 
 fn complain(err: &mut dyn Write, file: &str, why: &str) -> io::Result<Exit> {
-    writeln!(err, "{} {file}: {why}", paint(BAD, "cohort:"))?;
+    writeln!(err, "{} {}: {}", paint(BAD, "cohort:"), escaped(file), escaped(why))?;
     Ok(Exit::Unreadable)
-}
-
-/// Gives rollouts of the same name a number.
-fn distinct(drafts: &mut [Draft]) {
-    let mut taken: Vec<String> = Vec::new();
-    for draft in drafts {
-        let mut number = 2;
-        let mut name = draft.name.clone();
-        while taken.contains(&name) {
-            let short: String = draft.name.chars().take(58).collect();
-            name = format!("{short}-{number}");
-            number += 1;
-        }
-        if name != draft.name {
-            draft.change(format!(
-                "the rollout {} is called {name}: there is another of that name",
-                draft.name
-            ));
-            draft.name.clone_from(&name);
-        }
-        taken.push(name);
-    }
 }
 
 /// Says what the filter would not take in the configuration that was printed.
@@ -152,3 +266,6 @@ fn check(text: &str, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exi
     }
     Ok(worst)
 }
+
+#[cfg(test)]
+mod tests;

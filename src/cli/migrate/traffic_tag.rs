@@ -1,47 +1,71 @@
 //! Higress traffic-tag configurations: a rollout for each header that carries a tag.
 
 use super::super::source::tree::Node;
-use super::draft::{label, percent, Draft};
-use super::ledger::Ledger;
-use super::yaml::Yaml;
+use super::super::yaml::{shown, Yaml};
+use super::condition::{and, fault, hosts, not, on};
+use super::draft::{Draft, Version};
+use super::ledger::{number_of, plain_text, Ledger};
+use super::run::{Made, Resource, Run};
+use super::units::percent;
 
 const KEYS: [&str; 4] = ["conditionGroups", "weightGroups", "defaultTagKey", "defaultTagVal"];
 
-/// The rollouts of a plain traffic-tag configuration, or of a Higress WasmPlugin that carries some.
-pub fn drafts(node: &Node, file: &str) -> Vec<Draft> {
-    let is_tags = |node: &Node| KEYS.iter().any(|key| node.get(key).is_some());
-    if is_tags(node) {
-        let ledger = Ledger::new(node);
-        let mut drafts =
-            tags(&ledger, node, &format!("a traffic-tag configuration in {file}"), &[]);
-        rest(&ledger, &mut drafts);
-        return drafts;
-    }
+/// Whether a document has a traffic-tag configuration, plain or in a Higress WasmPlugin.
+pub fn is_one(node: &Node) -> bool {
+    is_tags(node) || !configurations(node).is_empty()
+}
+
+fn is_tags(node: &Node) -> bool {
+    KEYS.iter().any(|key| node.get(key).is_some())
+}
+
+/// The configurations in a WasmPlugin, with the rule that each is for.
+fn configurations(node: &Node) -> Vec<(&Node, Option<&Node>)> {
+    let mut all = Vec::new();
     if node.get("kind").and_then(Node::text) != Some("WasmPlugin") {
-        return Vec::new();
+        return all;
     }
-    let ledger = Ledger::new(node);
-    let from = format!("WasmPlugin {} in {file}", ledger.name());
-    let mut drafts = Vec::new();
-    let Some(spec) = ledger.get(node, "spec") else { return drafts };
+    let Some(spec) = node.get("spec") else { return all };
     // Rules for a host come before the default, as they do in Higress.
-    for rule in ledger.get(spec, "matchRules").map(Node::items).unwrap_or_default() {
-        let Some(config) = rule.get("config").filter(|config| is_tags(config)) else { continue };
-        ledger.get(rule, "config");
-        let domains = ledger.done(rule, "domain").map(Node::items).unwrap_or_default();
-        let domains: Vec<&str> = domains.iter().filter_map(Node::text).collect();
-        let hosts = super::matches::hosts(&domains, None);
-        let hosts: Vec<Yaml> = hosts.into_iter().map(|host| Yaml::one("host", host)).collect();
-        drafts.extend(tags(&ledger, config, &from, &hosts));
+    for rule in spec.get("matchRules").map(Node::items).unwrap_or_default() {
+        all.extend(
+            rule.get("config").filter(|config| is_tags(config)).map(|config| (config, Some(rule))),
+        );
     }
     for key in ["defaultConfig", "pluginConfig"] {
-        if let Some(config) = spec.get(key).filter(|config| is_tags(config)) {
-            ledger.get(spec, key);
-            drafts.extend(tags(&ledger, config, &from, &[]));
+        all.extend(spec.get(key).filter(|config| is_tags(config)).map(|config| (config, None)));
+    }
+    all
+}
+
+/// The rollouts of a document.
+pub fn make(run: &Run<'_>, resource: &Resource<'_>) -> Made {
+    let (ledger, node) = (&resource.ledger, resource.node);
+    let mut drafts = Vec::new();
+    if is_tags(node) {
+        let from = format!("a traffic-tag configuration in {}", shown(resource.file));
+        drafts = tags(run, ledger, node, &from, &[]);
+    }
+    if let Some(spec) = node.get("spec") {
+        for key in ["matchRules", "defaultConfig", "pluginConfig"] {
+            ledger.list(spec, key);
         }
     }
-    rest(&ledger, &mut drafts);
-    drafts
+    resource.spec();
+    for (config, rule) in configurations(node) {
+        let mut conditions = Vec::new();
+        if let Some(rule) = rule {
+            ledger.get(rule, "config");
+            let domains = hosts(&ledger.texts(rule, "domain"), None);
+            conditions.extend(domains.into_iter().map(|host| Yaml::one("host", host)));
+        }
+        drafts.extend(tags(run, ledger, config, &resource.from(), &conditions));
+    }
+    if let Some(draft) = drafts.last_mut() {
+        draft.change("the routes are those that ask for the tags already");
+    }
+    rest(ledger, &mut drafts);
+    Made { drafts, routes: Vec::new() }
 }
 
 fn rest(ledger: &Ledger<'_>, drafts: &mut [Draft]) {
@@ -60,9 +84,15 @@ fn rest(ledger: &Ledger<'_>, drafts: &mut [Draft]) {
     }
 }
 
-fn tags<'a>(ledger: &Ledger<'a>, config: &'a Node, from: &str, hosts: &[Yaml]) -> Vec<Draft> {
-    let groups = |key| ledger.get(config, key).map(Node::items).unwrap_or_default();
-    let (conditions, weights) = (groups("conditionGroups"), groups("weightGroups"));
+fn tags<'a>(
+    run: &Run<'_>,
+    ledger: &Ledger<'a>,
+    config: &'a Node,
+    from: &str,
+    hosts: &[Yaml],
+) -> Vec<Draft> {
+    let (conditions, weights) =
+        (ledger.list(config, "conditionGroups"), ledger.list(config, "weightGroups"));
     let default_key = ledger.text(config, "defaultTagKey");
     let default_value = ledger.text(config, "defaultTagVal");
     let mut headers: Vec<String> = Vec::new();
@@ -73,144 +103,150 @@ fn tags<'a>(ledger: &Ledger<'a>, config: &'a Node, from: &str, hosts: &[Yaml]) -
             headers.push(header);
         }
     }
-    let drafts = headers.iter().map(|header| {
-        let mut draft = Draft::new(from.to_owned(), header.strip_prefix("x-").unwrap_or(header));
-        draft.matches = hosts.to_vec();
+    let mut drafts = Vec::new();
+    for header in &headers {
+        let mut draft =
+            Draft::new(run, from.to_owned(), header.strip_prefix("x-").unwrap_or(header));
+        draft.scope(hosts.to_vec(), "");
         let default = default_value.clone().filter(|_| default_key.as_ref() == Some(header));
         let note = if default.is_some() { "Was the default tag." } else { "Was no tag at all." };
-        draft.version(default.as_deref().unwrap_or("base"), None, note);
+        let tag = default.clone().unwrap_or_else(|| "base".into());
+        let stable = Version { note: note.into(), id: tag.clone(), ..Version::default() };
+        let stable = draft.version(&tag, stable);
         if default.is_none() {
-            draft.change(format!("requests without a tag carry {header}: base now"));
+            draft.change(format!("requests without a tag carry {}: {stable} now", shown(header)));
         }
-        draft.change(format!("a client that sends {header} itself does not choose by it: use overrides for that"));
-        draft.change("a user stays with a version: traffic-tag draws lots for every request");
+        draft.change(format!(
+            "a client that sends {} itself does not choose by it: use overrides for that",
+            shown(header)
+        ));
+        draft.change("a user keeps a version: traffic-tag chooses anew for each request");
         if headers.len() > 1 {
             draft.change("each header is a rollout and decided for itself: traffic-tag takes the first group of all");
         }
-        for group in weights.iter().filter(|group| group.get("headerName").map(Node::brief).as_ref() == Some(header)) {
-            let value = ledger.text(group, "headerValue").unwrap_or_default();
-            let weight = percent(ledger.number(group, "weight").unwrap_or(0.0).clamp(0.0, 100.0));
-            if draft.versions.iter().any(|version| version.name == label(&value)) {
-                draft.lose(format!("weightGroups: weight {weight} of {value} (it has a weight already, or is stable)"));
-            } else {
-                draft.version(&value, Some(weight), "");
-            }
+        let own =
+            |group: &&Node| group.get("headerName").and_then(plain_text).as_ref() == Some(header);
+        let mut sum = 0.0;
+        for group in weights.iter().filter(own) {
+            sum += weight(ledger, group, &tag, &mut draft);
         }
-        for (index, group) in conditions.iter().enumerate() {
-            if group.get("headerName").map(Node::brief).as_ref() == Some(header) {
-                rule(ledger, group, index, &mut draft);
-            }
+        if let Some(first) = draft.versions.first_mut() {
+            first.weight = f64::max(100.0 - sum, 0.0);
         }
-        draft.sticky();
-        draft.put("output", Yaml::one("routeHeader", header.to_ascii_lowercase()), &[]);
-        draft
-    });
-    let mut drafts: Vec<Draft> = drafts.collect();
+        for (index, group) in conditions.iter().enumerate().filter(|(_, group)| own(group)) {
+            rule(ledger, group, index, &mut draft);
+        }
+        draft.sticky(None);
+        draft.put("output", Yaml::one("routeHeader", header.as_str()), &[]);
+        drafts.push(draft);
+    }
     if let Some(key) = default_key.filter(|key| !headers.contains(key)) {
         let value = default_value.unwrap_or_default();
-        let lost = format!("defaultTagKey {key}: {value} (no group sets this header, so that there is nothing to split)");
         if let Some(draft) = drafts.last_mut() {
-            draft.lose(lost);
+            draft.lose(format!(
+                "defaultTagKey {}: {} (no group sets this header, so that there is nothing to split)",
+                shown(&key),
+                shown(&value)
+            ));
         }
     }
     drafts
 }
 
+/// Adds the version of a group with a weight; its weight.
+fn weight<'a>(ledger: &Ledger<'a>, group: &'a Node, tag: &str, draft: &mut Draft) -> f64 {
+    let value = ledger.text(group, "headerValue").unwrap_or_default();
+    let written = Yaml::from(group).shown();
+    ledger.all(group);
+    let number = group.get("weight").and_then(number_of).map(percent);
+    let Some(weight) = number.filter(|weight| (0.0..=100.0).contains(weight)) else {
+        draft.lose(format!("weightGroups: {written} (its weight is no percentage; it is 0 here)"));
+        draft.version(&value, Version { id: value.clone(), ..Version::default() });
+        return 0.0;
+    };
+    if value == tag || draft.versions.iter().any(|version| version.id == value) {
+        draft.lose(format!("weightGroups: {written} (it has a weight already, or is stable)"));
+        return 0.0;
+    }
+    draft.version(&value, Version { weight, id: value.clone(), ..Version::default() });
+    weight
+}
+
 fn rule<'a>(ledger: &Ledger<'a>, group: &'a Node, index: usize, draft: &mut Draft) {
     let value = ledger.text(group, "headerValue").unwrap_or_default();
-    let all = ledger.text(group, "logic").is_none_or(|logic| !logic.eq_ignore_ascii_case("or"));
-    let listed = ledger.done(group, "conditions").map(Node::items).unwrap_or_default();
-    let read: Result<Vec<Part>, String> = listed.iter().map(part).collect();
-    let joined =
-        read.and_then(|parts| if all { and(parts).map(|one| vec![one]) } else { Ok(or(parts)) });
+    let all = group
+        .get("logic")
+        .and_then(plain_text)
+        .is_none_or(|logic| !logic.eq_ignore_ascii_case("or"));
+    ledger.all(group);
+    let listed = group.get("conditions").map(Node::items).unwrap_or_default();
+    let read: Result<Vec<Yaml>, String> = listed.iter().map(part).collect();
+    let joined = read.and_then(|parts| if all { together(&parts) } else { Ok(parts) });
+    let left_out = |why: &str| {
+        format!(
+            "conditionGroups[{index}]: {} ({why}; the rule is left out)",
+            Yaml::from(group).shown()
+        )
+    };
     match joined {
         Ok(conditions) if !conditions.is_empty() => {
-            let version = draft.version(&value, Some(0.0), "");
-            let rule = Yaml::one("name", format!("{version}-{index}"));
-            draft.rules.push(rule.with("match", conditions).with("version", version));
+            let version =
+                draft.version(&value, Version { id: value.clone(), ..Version::default() });
+            draft.rule(
+                &format!("{version}-{index}"),
+                conditions,
+                ("version", version.as_str().into()),
+            );
         }
-        Ok(_) => draft.lose(format!("conditionGroups[{index}] ({value}): it has no conditions")),
-        Err(why) => {
-            draft.lose(format!("conditionGroups[{index}] ({value}): {why}; the rule is left out"))
-        }
+        Ok(_) => draft.lose(left_out("it has no conditions")),
+        Err(why) => draft.lose(left_out(&why)),
     }
 }
 
-/// One condition: where it looks, what it compares with, and whether it holds if that does not.
-struct Part {
-    place: &'static str,
-    key: String,
-    text: Yaml,
-    not: bool,
-}
-
-impl Part {
-    fn condition(self) -> Yaml {
-        let plain = Yaml::one(self.place, Yaml::one(&self.key, self.text));
-        if self.not {
-            Yaml::one("not", plain)
-        } else {
-            plain
-        }
+/// All of the conditions in one.
+fn together(parts: &[Yaml]) -> Result<Vec<Yaml>, String> {
+    let mut all = Yaml::map();
+    for part in parts {
+        all = and(&all, part).ok_or("one condition cannot ask for all of it")?;
     }
+    Ok(if all.is_empty() { Vec::new() } else { vec![all] })
 }
 
-fn part(node: &Node) -> Result<Part, String> {
-    let field = |key: &str| node.get(key).map(Node::brief).unwrap_or_default();
+/// One condition of a group.
+fn part(node: &Node) -> Result<Yaml, String> {
+    let field = |key: &str| node.get(key).and_then(plain_text).unwrap_or_default();
     let (kind, operator, key) = (field("conditionType"), field("operator"), field("key"));
     let values: Vec<Yaml> = node
         .get("value")
         .map(Node::items)
         .unwrap_or_default()
         .iter()
-        .map(|value| value.brief().into())
+        .filter_map(plain_text)
+        .map(Yaml::from)
         .collect();
     let first = values.first().cloned().ok_or("a condition without a value")?;
+    if values.len() > 1 && !operator.ends_with("in") {
+        return Err(format!("operator {} takes one value", shown(&operator)));
+    }
     let place = match kind.as_str() {
         "header" => "header",
         "parameter" => "query",
         "cookie" => "cookie",
-        other => return Err(format!("there is no condition on {other}")),
+        other => return Err(format!("there is no condition on {}", shown(other))),
     };
-    let key = if place == "header" { key.to_ascii_lowercase() } else { key };
-    let (text, not) = match operator.as_str() {
+    let (text, negated) = match operator.as_str() {
         "equal" => (Yaml::one("exact", first), false),
         "not_equal" => (Yaml::one("exact", first), true),
         "prefix" => (Yaml::one("prefix", first), false),
         "regex" => (Yaml::one("regex", first), false),
         "in" => (Yaml::one("in", values), false),
         "not_in" => (Yaml::one("in", values), true),
-        other => return Err(format!("there is no operator {other}")),
+        other => return Err(format!("there is no operator {}", shown(other))),
     };
-    Ok(Part { place, key, text, not })
-}
-
-fn or(parts: Vec<Part>) -> Vec<Yaml> {
-    parts.into_iter().map(Part::condition).collect()
-}
-
-/// All of them in one condition, which has each place once and one `not`.
-fn and(parts: Vec<Part>) -> Result<Yaml, String> {
-    let mut all = Yaml::map();
-    for place in ["header", "cookie", "query"] {
-        let mut map = Yaml::map();
-        for part in parts.iter().filter(|part| part.place == place && !part.not) {
-            if map.get(&part.key).is_some() {
-                return Err(format!("two conditions on {place} {} at once", part.key));
-            }
-            map = map.with(&part.key, part.text.clone());
-        }
-        if !map.is_empty() {
-            all = all.with(place, map);
-        }
-    }
-    let mut denied = parts.into_iter().filter(|part| part.not);
-    if let Some(part) = denied.next() {
-        all = all.merged(&part.condition());
-    }
-    if denied.next().is_some() {
-        Err("a condition has one not, and this has several".into())
-    } else {
-        Ok(all)
+    let condition = on(place, &key, text);
+    let condition = if negated { not(&condition) } else { condition };
+    match fault("match", &Yaml::List(vec![condition.clone()])) {
+        Some(why) => Err(why),
+        None => Ok(condition),
     }
 }

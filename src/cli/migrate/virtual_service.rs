@@ -1,221 +1,199 @@
 //! Istio VirtualServices: routes with weights as rollouts, routes by headers as rules.
 
 use super::super::source::tree::Node;
-use super::draft::{label, percent, Draft};
-use super::ledger::Ledger;
-use super::matches::{condition, crossed, hosts};
-use super::yaml::Yaml;
+use super::super::yaml::{shown, Yaml};
+use super::condition::{headers_fault, hosts};
+use super::ledger::{number_of, plain_text, Ledger};
+use super::matches::istio;
+use super::run::{Made, Resource, Routes, Run};
+use super::table::{Destination, Dialect, Entry, Table, When};
 
-/// Where a route leads.
-#[derive(Clone, Debug, PartialEq)]
-struct Destination {
-    host: String,
-    subset: Option<String>,
-    port: Option<String>,
+pub fn make(run: &Run<'_>, resource: &Resource<'_>) -> Made {
+    let ledger = &resource.ledger;
+    let Some(spec) = resource.spec() else { return Made::default() };
+    let names = ledger.texts(spec, "hosts");
+    let listed = ledger.list(spec, "http");
+    let entries: Vec<Entry> =
+        listed.iter().enumerate().map(|(index, node)| entry(ledger, index, node)).collect();
+    let key = |destinations: &[Destination]| {
+        destinations.iter().find_map(|destination| {
+            let host = destination.id.split(' ').next()?;
+            super::destination_rule::key(run, ledger.namespace(), host)
+        })
+    };
+    let table = Table {
+        from: resource.from(),
+        name: ledger.short_name().unwrap_or("rollout").to_owned(),
+        hosts: hosts(&names, ledger.namespace()),
+        entries,
+        key: &key,
+        divider: "a VirtualService",
+    };
+    let (drafts, http) = table.build(run, &Istio);
+    if drafts.is_empty() {
+        return Made::default();
+    }
+    ledger.all(resource.node);
+    let spec = Yaml::from(spec).set("http", http);
+    let document = own(resource.node).set("spec", spec);
+    let routes =
+        Routes { above: vec![format!("The routes, instead of {}.", table.from)], document };
+    Made { drafts, routes: vec![routes] }
 }
 
-impl Destination {
-    /// The name that a version gets from it.
-    fn name(&self) -> &str {
-        match &self.subset {
-            Some(subset) => subset,
-            None => self.host.split('.').next().unwrap_or(&self.host),
+/// A resource without what the API server and kubectl write into it.
+pub fn own(node: &Node) -> Yaml {
+    let whole = Yaml::from(node).without(&["status"]);
+    let Some(metadata) = whole.get("metadata").cloned() else { return whole };
+    let written =
+        ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink"];
+    let mut metadata = metadata.without(&written);
+    if let Some(annotations) = metadata.get("annotations").cloned() {
+        let applied = "kubectl.kubernetes.io/last-applied-configuration";
+        metadata = match annotations.without(&[applied]) {
+            annotations if annotations.is_empty() => metadata.without(&["annotations"]),
+            annotations => metadata.set("annotations", annotations),
+        };
+    }
+    whole.set("metadata", metadata)
+}
+
+fn entry<'a>(ledger: &Ledger<'a>, index: usize, node: &'a Node) -> Entry {
+    let whens = ledger.list(node, "match").iter();
+    let whens = whens.map(|when| When { written: Yaml::from(when), read: istio(ledger, when) });
+    let routes = ledger.list(node, "route");
+    Entry {
+        place: format!("spec.http[{index}]"),
+        name: ledger.text(node, "name"),
+        whens: whens.collect(),
+        // Where one cannot be read, the entry stays as it is.
+        destinations: routes.iter().map(destination).collect::<Option<_>>().unwrap_or_default(),
+        kept: Yaml::from(node).without(&["name", "match", "route"]),
+        written: Yaml::from(node),
+    }
+}
+
+fn destination(route: &Node) -> Option<Destination> {
+    let destination = route.get("destination")?;
+    let host = destination.get("host").and_then(Node::text)?.to_owned();
+    let subset = destination.get("subset").and_then(plain_text);
+    let mut written = Yaml::from(route).without(&["weight"]);
+    let id = written.inline();
+    let set = request_set(route);
+    let headers = set.map(Yaml::from).filter(|set| {
+        // What stands between percent signs is filled in by the proxy.
+        headers_fault(set).is_none() && !set.inline().contains('%')
+    });
+    if headers.is_some() {
+        let all = written.get("headers").cloned().unwrap_or(Yaml::map());
+        let request = all.get("request").cloned().unwrap_or(Yaml::map()).without(&["set"]);
+        let all = if request.is_empty() {
+            all.without(&["request"])
+        } else {
+            all.set("request", request)
+        };
+        written = if all.is_empty() {
+            written.without(&["headers"])
+        } else {
+            written.set("headers", all)
+        };
+    }
+    let values: Vec<String> = headers
+        .iter()
+        .flat_map(|headers| headers.entries())
+        .map(|entry| match &entry.value {
+            Yaml::Text(text) => text.clone(),
+            other => other.inline(),
+        })
+        .collect();
+    let short = host.split('.').next().unwrap_or(&host).to_owned();
+    let wanted = match (&subset, values.is_empty()) {
+        (Some(subset), _) => subset.clone(),
+        (None, false) => values.join("-"),
+        (None, true) => short,
+    };
+    let mut words = shown(&host);
+    let port = destination.at_keys(&["port", "number"]);
+    for (what, value) in [("subset", destination.get("subset")), ("port", port)] {
+        if let Some(value) = value {
+            words += &format!(", {what} {}", Yaml::from(value).shown());
         }
     }
+    if let Some(set) = set {
+        words += &format!(", headers {}", Yaml::from(set).shown());
+    }
+    if let Some(weight) = route.get("weight") {
+        words += &format!(", weight {}", Yaml::from(weight).shown());
+    }
+    let weight = match route.get("weight") {
+        None => Ok(0.0),
+        Some(node) => {
+            number_of(node).filter(|weight| *weight >= 0.0).ok_or_else(|| Yaml::from(node).shown())
+        }
+    };
+    Some(Destination {
+        id: format!("{host} {}", id),
+        service: subset.is_some().then_some(host),
+        wanted,
+        words,
+        weight,
+        written,
+        headers,
+    })
+}
 
-    fn words(&self) -> String {
-        let subset =
-            self.subset.as_ref().map_or(String::new(), |subset| format!(", subset {subset}"));
-        let port = self.port.as_ref().map_or(String::new(), |port| format!(", port {port}"));
-        format!("{}{subset}{port}", self.host)
+/// `headers.request.set` of a destination.
+fn request_set(route: &Node) -> Option<&Node> {
+    let set = route.at_keys(&["headers", "request", "set"])?;
+    (!set.members().is_empty()).then_some(set)
+}
+
+/// How a VirtualService is written.
+pub struct Istio;
+
+impl Dialect for Istio {
+    fn with_header(&self, when: Option<&Yaml>, header: &str, version: &str) -> Yaml {
+        let when = when.cloned().unwrap_or(Yaml::map());
+        let headers = when.get("headers").cloned().unwrap_or(Yaml::map());
+        when.set("headers", headers.with(header, Yaml::one("exact", version)))
+    }
+
+    fn entry(&self, name: Option<&str>, kept: &Yaml, whens: &[Yaml], destination: &Yaml) -> Yaml {
+        let mut entry = Yaml::map().maybe("name", name);
+        if !whens.is_empty() {
+            entry = entry.with("match", whens.to_vec());
+        }
+        entry = entry.with("route", vec![destination.clone()]);
+        kept.entries().iter().fold(entry, |entry, kept| entry.with(&kept.key, kept.value.clone()))
     }
 }
 
-/// One entry of `spec.http`.
-struct Entry<'a> {
-    node: &'a Node,
-    name: Option<String>,
-    destinations: Vec<(Destination, f64)>,
-}
-
-/// A rollout for each entry with several destinations, and for each service whose versions are told
-/// apart by conditions alone.
-pub fn drafts(node: &Node, file: &str) -> Vec<Draft> {
-    let ledger = Ledger::new(node);
-    let from = format!("VirtualService {} in {file}", ledger.name());
-    let Some(spec) = ledger.get(node, "spec") else { return Vec::new() };
-    let names = ledger.texts(spec, "hosts");
-    let namespace = node.at_keys(&["metadata", "namespace"]).and_then(Node::text);
-    let hosts = hosts(&names, namespace);
-    let entries: Vec<Entry<'_>> = ledger
-        .get(spec, "http")
-        .map(Node::items)
-        .unwrap_or_default()
-        .iter()
-        .map(|node| entry(&ledger, node))
-        .collect();
-
-    let mut drafts: Vec<Draft> = Vec::new();
-    let mut waiting: Vec<(usize, &Entry<'_>)> = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
-        let first = entry.destinations.first().map(|(destination, _)| destination);
-        let splits = entry.destinations.len() > 1;
-        let closes = first.is_some_and(|first| {
-            let differs = |(_, other): &(usize, &Entry<'_>)| {
-                other
-                    .destinations
-                    .iter()
-                    .any(|(other, _)| other.host == first.host && other != first)
-            };
-            waiting.iter().any(differs) && entry.node.get("match").is_none()
-        });
-        if !splits && !closes {
-            waiting.push((index, entry));
+/// A VirtualService for versions that are services of their own.
+pub fn plain(
+    name: &str,
+    namespace: Option<&str>,
+    spec: Yaml,
+    whens: &[Yaml],
+    header: &str,
+    versions: &[(String, Yaml)],
+) -> Yaml {
+    let mut http = Vec::new();
+    let last = versions.len().saturating_sub(1);
+    for (position, (version, destination)) in versions.iter().enumerate() {
+        let route = Yaml::one("destination", destination.clone());
+        if position == last {
+            http.push(Istio.entry(None, &Yaml::map(), whens, &route));
             continue;
         }
-        let name = match (&entry.name, drafts.len()) {
-            (Some(name), _) => name.clone(),
-            (None, 0) => ledger.short_name().to_owned(),
-            (None, count) => format!("{}-{}", ledger.short_name(), count + 1),
-        };
-        let mut draft = Draft::new(format!("{from}, http[{index}]"), &name);
-        let (mine, others) = waiting.into_iter().partition(|(_, other)| belongs(other, entry));
-        waiting = others;
-        build(&ledger, entry, &mine, &hosts, &mut draft);
-        drafts.push(draft);
-    }
-    if let Some(last) = drafts.last_mut() {
-        for (index, entry) in waiting {
-            ledger.all(entry.node);
-            last.lose(format!(
-                "spec.http[{index}]: {} (leads to one place only)",
-                entry.node.brief()
-            ));
+        let mut asking: Vec<Yaml> =
+            whens.iter().map(|when| Istio.with_header(Some(when), header, version)).collect();
+        if asking.is_empty() {
+            asking.push(Istio.with_header(None, header, version));
         }
-        last.lose_rest(&ledger, |path| match path {
-            "spec.gateways" => Some("which proxy has the filter decides where this holds"),
-            "spec.tcp" | "spec.tls" => Some("the filter sees HTTP only"),
-            _ if path.contains("sourceLabels") || path.ends_with("gateways") => {
-                Some("a condition cannot ask for it: it is wider now")
-            }
-            _ if path.contains(".match[") => Some("a condition cannot ask for it: it is wider now"),
-            _ if path.contains(".http[") => Some("stays in the VirtualService"),
-            _ => None,
-        });
+        http.push(Istio.entry(None, &Yaml::map(), &asking, &route));
     }
-    drafts
-}
-
-fn entry<'a>(ledger: &Ledger<'a>, node: &'a Node) -> Entry<'a> {
-    let routes = ledger.get(node, "route").map(Node::items).unwrap_or_default();
-    let destinations = routes.iter().filter_map(|route| {
-        let destination = ledger.get(route, "destination")?;
-        let port =
-            ledger.done(destination, "port").and_then(|port| port.get("number")).map(Node::brief);
-        let host = ledger.text(destination, "host")?;
-        let subset = ledger.text(destination, "subset");
-        Some((Destination { host, subset, port }, ledger.number(route, "weight").unwrap_or(0.0)))
-    });
-    Entry { node, name: ledger.text(node, "name"), destinations: destinations.collect() }
-}
-
-/// Whether an entry with one destination chooses among the versions of `split`.
-fn belongs(entry: &Entry<'_>, split: &Entry<'_>) -> bool {
-    entry.destinations.iter().all(|(one, _)| {
-        split
-            .destinations
-            .iter()
-            .any(|(other, _)| other == one || (other.host == one.host && one.subset.is_some()))
-    }) && !entry.destinations.is_empty()
-}
-
-fn build<'a>(
-    ledger: &Ledger<'a>,
-    base: &Entry<'a>,
-    rules: &[(usize, &Entry<'a>)],
-    hosts: &[Yaml],
-    draft: &mut Draft,
-) {
-    let output = format!("x-cohort-{}", draft.name);
-    let total: f64 = base.destinations.iter().map(|(_, weight)| weight).sum();
-    let single = base.destinations.len() == 1;
-    // The largest share is what gets the remainder from now on.
-    let stable = base
-        .destinations
-        .iter()
-        .enumerate()
-        .max_by(|(a, (_, x)), (b, (_, y))| x.total_cmp(y).then(b.cmp(a)))
-        .map_or(0, |(position, _)| position);
-    let mut known: Vec<(Destination, String)> = Vec::new();
-    let mut add = |draft: &mut Draft, destination: &Destination, weight: Option<f64>| -> String {
-        if let Some((_, name)) = known.iter().find(|(known, _)| known == destination) {
-            return name.clone();
-        }
-        let mut written = destination.name().to_owned();
-        let taken = |written: &str, known: &[(Destination, String)]| {
-            known.iter().any(|(_, name)| *name == label(written))
-        };
-        if taken(&written, &known) {
-            written =
-                format!("{}-{written}", destination.host.split('.').next().unwrap_or_default());
-        }
-        let mut number = 2;
-        while taken(&written, &known) {
-            written = format!("{}-{number}", destination.name());
-            number += 1;
-        }
-        let name = draft.version(&written, weight, format!("Was {}.", destination.words()));
-        known.push((destination.clone(), name.clone()));
-        name
-    };
-    for (position, (destination, weight)) in base.destinations.iter().enumerate() {
-        let share = if total > 0.0 { percent(weight * 100.0 / total) } else { 0.0 };
-        add(draft, destination, (position != stable && !single).then_some(share));
-    }
-    if !single {
-        if total != 100.0 {
-            draft.change(format!("the weights add up to {total}; here they are percent"));
-        }
-        draft.change("a user stays with a version: a VirtualService draws lots for every request");
-        if let Some(version) = draft.versions.iter().find(|version| version.weight.is_none()) {
-            let text = format!(
-                "{} is stable, because its weight was the largest: it gets the remainder",
-                version.name
-            );
-            draft.change(text);
-        }
-    }
-    draft.change(format!(
-        "the VirtualService has a route for each version now, which matches header {output}, and stable's last without a match"
-    ));
-    let base_conditions = conditions(ledger, base.node, draft);
-    let mut all = base_conditions.clone();
-    for (index, rule) in rules {
-        let wanted = conditions(ledger, rule.node, draft);
-        let Some((destination, _)) = rule.destinations.first() else { continue };
-        let version = add(draft, destination, Some(0.0));
-        let name = rule.name.as_deref().map_or_else(|| format!("http-{index}"), label);
-        let when = if wanted.is_empty() {
-            vec![Yaml::one("path", Yaml::one("prefix", "/"))]
-        } else {
-            wanted.clone()
-        };
-        draft.rules.push(Yaml::one("name", name).with("match", when).with("version", version));
-        all.extend(wanted);
-    }
-    if base_conditions.is_empty() {
-        all.clear();
-    }
-    if draft.versions.len() == 1 {
-        draft.change("there was one version only: add the other");
-    }
-    draft.matches = crossed(hosts, &all);
-    draft.sticky();
-}
-
-fn conditions<'a>(ledger: &Ledger<'a>, node: &'a Node, draft: &mut Draft) -> Vec<Yaml> {
-    let matches = ledger.get(node, "match").map(Node::items).unwrap_or_default();
-    let read: Vec<Option<Yaml>> = matches.iter().map(|one| condition(ledger, one, draft)).collect();
-    // One match without conditions is every request, whatever the others say.
-    read.into_iter().collect::<Option<Vec<Yaml>>>().unwrap_or_default()
+    Yaml::one("apiVersion", "networking.istio.io/v1")
+        .with("kind", "VirtualService")
+        .with("metadata", Yaml::one("name", name).maybe("namespace", namespace))
+        .with("spec", spec.with("http", http))
 }

@@ -88,6 +88,11 @@ impl Node {
         }
     }
 
+    /// Whether it is an object or a list.
+    pub fn is_container(&self) -> bool {
+        matches!(self.data, Data::List(_) | Data::Object(_))
+    }
+
     /// The text, if it is one.
     pub fn text(&self) -> Option<&str> {
         match &self.data {
