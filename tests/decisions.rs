@@ -188,7 +188,8 @@ fn every_case_decides_as_it_says<R: Rig>() {
 
 /// `version reason` of the rollout `checkout`, with how often each was counted.
 fn reasons<R: Rig>(worker: &Worker<R>) -> Vec<(String, u64)> {
-    let start = r#"cohort_requests_total{rollout="checkout",rollout_version=""#;
+    let start =
+        r#"cohort_requests_total{plugin="default.cohort",rollout="checkout",rollout_version=""#;
     let metrics = worker.world.metrics();
     let lines = metrics.lines().filter_map(|line| line.strip_prefix(start));
     lines

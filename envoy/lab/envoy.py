@@ -85,8 +85,15 @@ class Metrics:
         return sum(value for _, value in self.series(name, **labels))
 
     def value(self, name: str, **labels: str) -> float | None:
-        """The time series with exactly these labels; None where there is none."""
-        return next((value for found, value in self.series(name, **labels) if found == labels), None)
+        """The time series with exactly these labels beside `plugin`; None where there is none."""
+        return next(
+            (
+                value
+                for found, value in self.series(name, **labels)
+                if found.keys() - {"plugin"} == labels.keys() - {"plugin"}
+            ),
+            None,
+        )
 
     def by(self, label: str, name: str, **labels: str) -> dict[str, float]:
         """Sums by the values of one label."""

@@ -43,8 +43,10 @@ pub trait Host: Surroundings {
     fn monotonic(&self) -> u64;
     /// A variable of the VM's environment.
     fn environment(&self, name: &str) -> Option<String>;
-    /// What tells this plugin from others in the same proxy.
-    fn identity(&self) -> String;
+    /// The name of this plugin's configuration in the proxy.
+    fn plugin_name(&self) -> String;
+    /// The plugin's root id, by which a proxy may tell plugins of one module apart.
+    fn root_id(&self) -> String;
     /// Asks for a tick every `period` milliseconds.
     fn set_tick_period(&self, period: Millis);
 

@@ -5,9 +5,12 @@
 
 mod baggage;
 mod host;
+mod identity;
 mod loaded;
+pub mod metrics;
 mod outcome;
 mod plugin;
+mod registry;
 mod rollout;
 mod series;
 mod stream;
@@ -15,6 +18,7 @@ mod strip;
 mod tick;
 
 pub use host::{Call, Host, MetricId, MetricKind, Shared};
+pub use identity::Identity;
 pub use loaded::LoadedConfig;
 pub use plugin::Plugin;
 pub use series::CodeClass;

@@ -10,7 +10,7 @@ use crate::config::{Millis, Mode, Rollout};
 use crate::engine::{split_in_force, HealthState, Hold, Latch, Totals, Watch};
 
 use super::series::{Answers, Gauges, Requests};
-use super::Host;
+use super::{Host, Identity};
 
 /// A rollout and its state.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,8 @@ pub struct LoadedRollout<'a> {
 /// What a worker remembers of one rollout.
 #[derive(Debug)]
 pub struct RolloutState {
+    /// The value of the label `plugin`.
+    plugin: Rc<str>,
     requests: OnceCell<Requests>,
     answers: OnceCell<Answers>,
     gauges: OnceCell<Gauges>,
@@ -74,7 +76,7 @@ pub struct HealthWatch {
 
 impl RolloutState {
     /// The state of `rollout` when the plugin `identity` first loads it.
-    pub fn new(identity: &str, rollout: &Rollout) -> Self {
+    pub fn new(identity: &Identity, rollout: &Rollout) -> Self {
         // A rollout in shadow mode routes nobody, so that nothing it sees speaks of a version.
         let in_force = rollout.enabled && rollout.mode == Mode::Enforce;
         let versions = (0..rollout.versions.len()).map(|version| match in_force {
@@ -82,6 +84,7 @@ impl RolloutState {
             false => VersionState::default(),
         });
         Self {
+            plugin: Rc::clone(&identity.plugin),
             requests: OnceCell::new(),
             answers: OnceCell::new(),
             gauges: OnceCell::new(),
@@ -136,10 +139,10 @@ impl RolloutState {
 }
 
 impl VersionState {
-    fn watched(identity: &str, rollout: &Rollout, version: VersionIndex) -> Self {
+    fn watched(identity: &Identity, rollout: &Rollout, version: VersionIndex) -> Self {
         let key = |kind: &str, fingerprint: u64| {
             let name = rollout.versions.get(version).map_or("", |version| &version.name);
-            format!("cohort/{identity}/{kind}/{}/{fingerprint:x}/{name}", rollout.name)
+            format!("{}/{kind}/{}/{fingerprint:x}/{name}", identity.records, rollout.name)
         };
         let guard = rollout.guard.as_ref().filter(|_| version != rollout.stable);
         let health = rollout.health.iter().find(|health| health.version == version);
@@ -161,17 +164,17 @@ impl VersionState {
 impl<'a> LoadedRollout<'a> {
     /// The time series of what is decided, made with the first request.
     pub fn requests(&self, host: &impl Host) -> &'a Requests {
-        self.state.requests.get_or_init(|| Requests::new(host, self.config))
+        self.state.requests.get_or_init(|| Requests::new(host, &self.state.plugin, self.config))
     }
 
     /// The time series of answers, made with the first request.
     pub fn answers(&self, host: &impl Host) -> &'a Answers {
-        self.state.answers.get_or_init(|| Answers::new(host, self.config))
+        self.state.answers.get_or_init(|| Answers::new(host, &self.state.plugin, self.config))
     }
 
     /// The time series of what is in force.
     pub fn gauges(&self, host: &impl Host) -> &'a Gauges {
-        self.state.gauges.get_or_init(|| Gauges::new(host, self.config))
+        self.state.gauges.get_or_init(|| Gauges::new(host, &self.state.plugin, self.config))
     }
 
     /// The split in force at `now`.
@@ -192,6 +195,14 @@ impl<'a> LoadedRollout<'a> {
         };
         for (version, (share, held_out)) in self.in_force(now).into_iter().enumerate() {
             gauges.set(host, version, share, held_out);
+        }
+    }
+
+    /// Sets the gauges to 0, where they are made.
+    pub fn withdraw(&self, host: &impl Host) {
+        let Some(gauges) = self.state.gauges.get() else { return };
+        for version in 0..self.config.versions.len() {
+            gauges.set(host, version, 0, false);
         }
     }
 

@@ -1,10 +1,11 @@
 //! The time series of a rollout (design.md section 6). Handles are made once and kept.
 
 use crate::bucket::VersionIndex;
-use crate::config::{Rollout, Version};
+use crate::config::Rollout;
 use crate::engine::{Cause, Reason};
 
-use super::host::{Host, MetricId, MetricKind};
+use super::host::{Host, MetricId};
+use super::metrics;
 
 /// The class of a response's status code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,39 +55,27 @@ impl CodeClass {
     }
 }
 
-/// A metric's name with its tags in the encoding of Istio's proxies.
-fn name(metric: &str, tags: &[(&str, &str)]) -> String {
-    let mut name = format!("cohort_{metric}");
-    for (position, (tag, value)) in tags.iter().enumerate() {
-        if position == 0 {
-            name.push('.');
+/// Who gave an answer: the label `source`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// The version's upstream, or the proxy for want of an answer from it.
+    #[default]
+    Upstream,
+    /// Another filter or the proxy itself, in the version's place.
+    Proxy,
+}
+
+impl Source {
+    /// Every source.
+    pub const ALL: [Self; 2] = [Self::Upstream, Self::Proxy];
+
+    /// The value of the label `source`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Upstream => "upstream",
+            Self::Proxy => "proxy",
         }
-        name.push_str(tag);
-        name.push_str("=.=");
-        name.push_str(value);
-        name.push_str(";.;");
     }
-    name
-}
-
-/// The tags of everything that is kept for each version.
-fn tags<'a>(rollout: &'a Rollout, version: &'a Version) -> [(&'static str, &'a str); 2] {
-    [("rollout", &rollout.name), ("rollout_version", &version.name)]
-}
-
-/// The gauge `cohort_config_invalid`.
-pub fn config_invalid(host: &impl Host) -> Option<MetricId> {
-    host.define_metric(MetricKind::Gauge, &name("config_invalid", &[]))
-}
-
-/// Defines the counter of a metric with one more tag than `tags`.
-fn counter(
-    host: &impl Host,
-    metric: &str,
-    tags: &[(&str, &str)],
-    more: (&str, &str),
-) -> Option<MetricId> {
-    host.define_metric(MetricKind::Counter, &name(metric, &[tags, &[more]].concat()))
 }
 
 /// What is decided and how long it took: the handles of a rollout's time series that no guard reads.
@@ -102,27 +91,27 @@ struct VersionRequests {
     duration: Option<MetricId>,
 }
 
-/// What `cohort_ignored_total` counts.
+/// What `cohort_ignored_total` counts, by the label `what`.
 #[derive(Clone, Copy, Debug)]
-pub enum What {
+pub enum IgnoredKind {
     Override,
     Pin,
     Inherit,
 }
 
 impl Requests {
-    pub fn new(host: &impl Host, rollout: &Rollout) -> Self {
+    pub fn new(host: &impl Host, plugin: &str, rollout: &Rollout) -> Self {
         let versions = rollout.versions.iter().enumerate().map(|(position, version)| {
-            let tags = tags(rollout, version);
-            let duration = name("request_duration_milliseconds", &tags);
+            let labels = [rollout.name.as_str(), &version.name];
             VersionRequests {
                 by_reason: Reason::ALL.map(|reason| {
-                    let can_be = possible(rollout, position, reason);
-                    let counter =
-                        || counter(host, "requests_total", &tags, ("reason", reason.as_str()));
-                    can_be.then(counter).flatten()
+                    let counter = || {
+                        let [rollout, version] = labels;
+                        metrics::REQUESTS.define(host, plugin, &[rollout, version, reason.as_str()])
+                    };
+                    possible(rollout, position, reason).then(counter).flatten()
                 }),
-                duration: host.define_metric(MetricKind::Histogram, &duration),
+                duration: metrics::REQUEST_DURATION.define(host, plugin, &labels),
             }
         });
         let versions = versions.collect();
@@ -131,7 +120,7 @@ impl Requests {
             rollout.pin.is_some().then_some("pin"),
             rollout.inherit.is_some().then_some("inherit"),
         ]
-        .map(|what| counter(host, "ignored_total", &[("rollout", &rollout.name)], ("what", what?)));
+        .map(|what| metrics::IGNORED.define(host, plugin, &[&rollout.name, what?]));
         Self { versions, ignored }
     }
 
@@ -142,8 +131,8 @@ impl Requests {
         }
     }
 
-    pub fn ignored(&self, host: &impl Host, what: What) {
-        if let Some(Some(id)) = self.ignored.get(what as usize) {
+    pub fn ignored(&self, host: &impl Host, kind: IgnoredKind) {
+        if let Some(Some(id)) = self.ignored.get(kind as usize) {
             host.increment(*id, 1);
         }
     }
@@ -164,7 +153,8 @@ pub struct Answers {
 
 #[derive(Debug)]
 struct VersionAnswers {
-    by_class: [Option<MetricId>; 6],
+    /// By source and class, in the order of [`Source::ALL`] and [`CodeClass::ALL`].
+    responses: [[Option<MetricId>; 6]; 2],
     failures: Option<MetricId>,
     slow: Option<MetricId>,
 }
@@ -172,23 +162,27 @@ struct VersionAnswers {
 /// One counted answer of a version.
 #[derive(Clone, Copy, Debug)]
 pub enum Count {
-    Response(CodeClass),
+    Response(CodeClass, Source),
     Failure,
     Slow,
 }
 
 impl Answers {
-    pub fn new(host: &impl Host, rollout: &Rollout) -> Self {
+    pub fn new(host: &impl Host, plugin: &str, rollout: &Rollout) -> Self {
         let latency = rollout.guard.as_ref().and_then(|guard| guard.latency);
         let versions = rollout.versions.iter().map(|version| {
-            let tags = tags(rollout, version);
-            let define = |metric| host.define_metric(MetricKind::Counter, &name(metric, &tags));
+            let labels = [rollout.name.as_str(), &version.name];
+            let [rollout, version] = labels;
+            let responses = |source: Source| {
+                CodeClass::ALL.map(|class| {
+                    let values = [rollout, version, class.as_str(), source.as_str()];
+                    metrics::RESPONSES.define(host, plugin, &values)
+                })
+            };
             VersionAnswers {
-                by_class: CodeClass::ALL.map(|class| {
-                    counter(host, "responses_total", &tags, ("code_class", class.as_str()))
-                }),
-                failures: define("failures_total"),
-                slow: latency.and_then(|_| define("slow_responses_total")),
+                responses: Source::ALL.map(responses),
+                failures: metrics::FAILURES.define(host, plugin, &labels),
+                slow: latency.and_then(|_| metrics::SLOW_RESPONSES.define(host, plugin, &labels)),
             }
         });
         Self { versions: versions.collect() }
@@ -208,7 +202,9 @@ impl Answers {
     fn handle(&self, version: VersionIndex, what: Count) -> Option<MetricId> {
         let version = self.versions.get(version)?;
         match what {
-            Count::Response(class) => version.by_class.get(class as usize).copied().flatten(),
+            Count::Response(class, source) => {
+                version.responses.get(source as usize)?.get(class as usize).copied().flatten()
+            }
             Count::Failure => version.failures,
             Count::Slow => version.slow,
         }
@@ -244,12 +240,10 @@ pub struct Gauges {
 }
 
 impl Gauges {
-    pub fn new(host: &impl Host, rollout: &Rollout) -> Self {
-        let of_each = |metric: &str| {
-            let gauge = |version: &Version| {
-                host.define_metric(MetricKind::Gauge, &name(metric, &tags(rollout, version)))
-            };
-            rollout.versions.iter().map(gauge).collect()
+    pub fn new(host: &impl Host, plugin: &str, rollout: &Rollout) -> Self {
+        let of_each = |metric: &metrics::Metric| {
+            let versions = rollout.versions.iter();
+            versions.map(|it| metric.define(host, plugin, &[&rollout.name, &it.name])).collect()
         };
         let trips = rollout.versions.iter().enumerate().map(|(position, version)| {
             Cause::ALL.map(|cause| {
@@ -259,16 +253,14 @@ impl Gauges {
                         rollout.guard.is_some() && position != rollout.stable
                     }
                 };
-                let tags =
-                    [tags(rollout, version).as_slice(), &[("cause", cause.as_str())]].concat();
-                let counter =
-                    || host.define_metric(MetricKind::Counter, &name("guard_trips_total", &tags));
+                let values = [rollout.name.as_str(), &version.name, cause.as_str()];
+                let counter = || metrics::GUARD_TRIPS.define(host, plugin, &values);
                 watched.then(counter).flatten()
             })
         });
         Self {
-            weights: of_each("version_weight"),
-            held_out: of_each("version_held_out"),
+            weights: of_each(&metrics::VERSION_WEIGHT),
+            held_out: of_each(&metrics::VERSION_HELD_OUT),
             trips: trips.collect(),
         }
     }

@@ -11,8 +11,9 @@ use crate::http::HeaderName;
 
 use super::loaded::LoadedConfig;
 use super::outcome::{number, Outcome};
+use super::plugin::note_connection;
 use super::rollout::LoadedRollout;
-use super::series::{CodeClass, Count, What};
+use super::series::{CodeClass, Count, IgnoredKind, Source};
 use super::strip::{self, Written};
 use super::{baggage, Host};
 
@@ -60,6 +61,9 @@ impl Stream {
         }
         self.began = host.monotonic();
         let now = host.now() / 1_000_000;
+        if loaded.asks_for_connection.get() || loaded.replaced.get().is_some() {
+            note_connection(host, &loaded, now);
+        }
         loaded.last_stream.set(now);
 
         let plan = &loaded.plan;
@@ -176,7 +180,7 @@ impl Stream {
             let answers = rollout.answers(host);
             let count = |what| answers.count(host, decided.version, what);
             requests.count(host, decided.version, decided.reason);
-            count(Count::Response(class));
+            count(Count::Response(class, Source::Upstream));
             if !outcome.is_answer() {
                 continue;
             }
@@ -226,13 +230,13 @@ fn claim<'a>(written: &mut Written<'a>, name: &'a HeaderName) -> bool {
 
 fn count_ignored(host: &impl Host, rollout: LoadedRollout<'_>, decision: &Decision) {
     let ignored = decision.ignored;
-    for (was, what) in [
-        (ignored.overrides, What::Override),
-        (ignored.pin, What::Pin),
-        (ignored.inherit, What::Inherit),
+    for (was, kind) in [
+        (ignored.overrides, IgnoredKind::Override),
+        (ignored.pin, IgnoredKind::Pin),
+        (ignored.inherit, IgnoredKind::Inherit),
     ] {
         if was {
-            rollout.requests(host).ignored(host, what);
+            rollout.requests(host).ignored(host, kind);
         }
     }
 }

@@ -8,8 +8,6 @@ mod health;
 mod log;
 mod totals;
 
-use std::rc::Rc;
-
 use crate::bucket::VersionIndex;
 use crate::config::{Millis, Rollout};
 use crate::engine::Hold;
@@ -29,27 +27,28 @@ pub struct Poll {
     health: usize,
 }
 
+/// Begins to count what `before` counted: what began under it may fail under `loaded`.
+pub fn go_on_counting(host: &impl Host, loaded: &LoadedConfig, before: &LoadedConfig, now: Millis) {
+    for earlier in before.rollouts().filter(|earlier| earlier.state.counts()) {
+        if let Some(later) = loaded.named(&earlier.config.name) {
+            later.begin_counting(host, now);
+        }
+    }
+}
+
 /// Ends what was remembered of the rollouts that are not in `loaded` as they were `before`, so that one
 /// which comes back some day begins anew.
 pub fn take_over(host: &impl Host, loaded: &LoadedConfig, before: &LoadedConfig, now: Millis) {
-    before.replaced.set(Some(now));
-    for earlier in before.rollouts() {
-        let later = loaded.named(&earlier.config.name);
-        if later.is_some_and(|later| Rc::ptr_eq(later.state, earlier.state)) {
-            continue;
-        }
-        earlier.state.replaced.set(true);
-        if let Some(later) = later.filter(|_| earlier.state.counts()) {
-            // What began before may fail under the new configuration.
-            later.begin_counting(host, now);
-        }
+    for earlier in before.rollouts().filter(|earlier| !loaded.shares(*earlier)) {
         for (version, guard) in earlier.guarded() {
             WatchedVersion::new(host, earlier, version, now).end_guard(guard);
         }
+        let Some(later) = loaded.named(&earlier.config.name) else {
+            earlier.withdraw(host);
+            continue;
+        };
         for (version, known) in earlier.config.versions.iter().enumerate() {
-            let stays =
-                later.is_some_and(|it| it.config.versions.iter().any(|v| v.name == known.name));
-            if !stays {
+            if !later.config.versions.iter().any(|version| version.name == known.name) {
                 earlier.gauges(host).set(host, version, 0, false);
             }
         }
@@ -68,13 +67,11 @@ pub fn start(host: &impl Host, loaded: &LoadedConfig, now: Millis) {
         }
         rollout.settle(host, now);
     }
-    loaded.publish_next(host, now);
 }
 
 /// Looks at every version that is watched. The health checks that it sends come back by their tokens.
 pub fn tick(host: &impl Host, loaded: &LoadedConfig, now: Millis) -> Vec<(u32, Poll)> {
     let mut polls = Vec::new();
-    loaded.publish_next(host, now);
     for (position, rollout) in loaded.rollouts().enumerate() {
         if !rollout.state.is_watched() && rollout.config.ramp.is_none() {
             continue;

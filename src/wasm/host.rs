@@ -56,6 +56,11 @@ impl Surroundings for Proxy {
     }
 }
 
+/// A property as text; empty where the proxy has none.
+fn text_property(path: &str) -> String {
+    String::from_utf8_lossy(&property(&[path]).unwrap_or_default()).into_owned()
+}
+
 impl Host for Proxy {
     fn now(&self) -> u64 {
         let since =
@@ -76,12 +81,12 @@ impl Host for Proxy {
         Some(String::from_utf8_lossy(value).into_owned())
     }
 
-    fn identity(&self) -> String {
-        let part = |name| {
-            let bytes = property(&[name]).unwrap_or_default();
-            String::from_utf8_lossy(&bytes).into_owned()
-        };
-        format!("{}/{}", part("plugin_name"), part("plugin_root_id"))
+    fn plugin_name(&self) -> String {
+        text_property("plugin_name")
+    }
+
+    fn root_id(&self) -> String {
+        text_property("plugin_root_id")
     }
 
     fn set_tick_period(&self, period: Millis) {

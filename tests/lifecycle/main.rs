@@ -8,6 +8,7 @@ mod answers;
 mod baggage;
 mod guard;
 mod health;
+mod in_force;
 mod metrics;
 mod pins;
 mod reload;

@@ -72,6 +72,8 @@ fn many_rollouts_tell_what_is_in_force_over_the_first_ticks<R: Rig>() {
         worker.world.metrics().lines().filter(|line| line.ends_with("\"b\"} 50000")).count()
     };
     let period = |worker: &Worker<R>| worker.world.state().tick_periods.values().copied().last();
+    assert_eq!((told(&worker), period(&worker)), (0, Some(50)));
+    worker.pass(50);
     assert_eq!((told(&worker), period(&worker)), (100, Some(250)));
     worker.pass(250);
     assert_eq!((told(&worker), period(&worker)), (200, Some(250)));

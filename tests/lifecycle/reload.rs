@@ -65,6 +65,7 @@ fn the_gauges_are_those_of_the_new_configuration<R: Rig>() {
     let mut worker = Worker::<R>::with(&weighted(100));
     for weight in [5, 50, 0] {
         assert!(worker.configure(weighted(weight)));
+        worker.pass(50);
         assert_eq!(worker.world.metric(WEIGHT), u64::from(weight) * 1000);
         worker.pass(3_000);
         assert_eq!(worker.world.metric(WEIGHT), u64::from(weight) * 1000);
@@ -78,6 +79,7 @@ fn an_old_configuration_with_a_stream_does_not_set_the_gauges<R: Rig>() {
     );
     let mut worker = Worker::<R>::with(&ramp);
     let open = worker.begin(get("/").user("u"));
+    worker.pass(50);
     assert_eq!(worker.world.metric(WEIGHT), 5_000);
     assert!(worker.configure(weighted(10)));
     worker.pass(10_000);

@@ -34,13 +34,17 @@ fn a_configuration_without_rollouts_touches_nothing<R: Rig>() {
     let seen = worker.send(get("/").header("x-cohort-checkout", "mine").trailer("t", "1"));
     assert_eq!(seen.request("x-cohort-checkout").as_deref(), Some("mine"));
     assert_eq!(worker.world.take_counts(), [].into());
-    assert_eq!(worker.world.metrics(), "cohort_config_invalid 0\n");
+    worker.pass(50);
+    assert_eq!(worker.world.metrics(), "cohort_config_invalid{plugin=\"default.cohort\"} 0\n");
 }
 
 fn a_bad_first_configuration_starts_without_rollouts_and_strips_our_headers<R: Rig>() {
     let mut worker = Worker::<R>::start(&World::new());
     assert!(worker.configure(BAD));
-    assert_eq!(worker.world.metrics(), "cohort_config_invalid 1\n");
+    worker.pass(50);
+    let said = "cohort_config_invalid{plugin=\"default.cohort\"} 1\n\
+                cohort_config_rejected_total{plugin=\"default.cohort\"} 1\n";
+    assert_eq!(worker.world.metrics(), said);
     let request = get("/")
         .user("user-1")
         .header("x-cohort-checkout", "canary")
@@ -53,12 +57,13 @@ fn a_bad_first_configuration_starts_without_rollouts_and_strips_our_headers<R: R
     assert_eq!(seen.request_names(), ["x-user-id", "x-cohort", "y-cohort-checkout"]);
     assert_eq!(seen.response, [(b":status".to_vec(), b"200".to_vec())]);
     worker.pass(60_000);
-    assert_eq!(worker.world.metrics(), "cohort_config_invalid 1\n");
+    assert_eq!(worker.world.metrics(), said);
 }
 
 fn no_configuration_at_all_is_a_bad_one<R: Rig>() {
     let mut worker = Worker::<R>::start(&World::new());
     assert!(worker.configure(""));
+    worker.pass(50);
     assert_eq!(worker.world.metric("cohort_config_invalid"), 1);
     let log = worker.world.take_log(4);
     assert!(log.starts_with("$: found nothing, allowed: an object with rollouts"), "{log}");
@@ -128,14 +133,18 @@ fn a_bad_configuration_long_after_the_last_good_one_is_a_first_one<R: Rig>() {
     world.advance(11_000);
     let mut worker = Worker::<R>::start(&world);
     assert!(worker.configure(BAD));
+    worker.pass(50);
     assert_eq!(world.metric("cohort_config_invalid"), 1);
 }
 
 fn a_good_configuration_after_a_bad_first_one_is_taken<R: Rig>() {
     let mut worker = Worker::<R>::start(&World::new());
     assert!(worker.configure(BAD));
+    worker.pass(50);
+    assert_eq!(worker.world.metric("cohort_config_invalid"), 1);
     let early = worker.begin(get("/").user(&canary_user()));
     assert!(worker.configure(checkout("")));
+    worker.pass(2_000);
     assert_eq!(worker.world.metric("cohort_config_invalid"), 0);
     let seen = worker.send(get("/").user(&canary_user()));
     assert_eq!(seen.request("x-cohort-checkout").as_deref(), Some("canary"));

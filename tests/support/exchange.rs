@@ -139,6 +139,12 @@ impl Exchange {
     }
 
     /// The client's address with its port, as the proxy writes it.
+    /// On the connection of this number.
+    pub fn connection(mut self, number: u64) -> Self {
+        self.state.connection = number;
+        self
+    }
+
     pub fn from(mut self, address: &str) -> Self {
         self.state.address = Some(address.into());
         self

@@ -79,10 +79,29 @@ impl Metrics {
     }
 
     /// The value of the counter or gauge that Prometheus reads as `name`, the number of samples of a
-    /// histogram; 0 where there is none.
+    /// histogram; 0 where there is none. Labels that `name` leaves out may only be `plugin` and `source`,
+    /// over which the values are summed.
     pub fn value(&self, name: &str) -> u64 {
-        let metric = self.metrics.iter().find(|metric| labelled(&metric.name) == name);
-        metric.map_or(0, |metric| metric.value + metric.samples.len() as u64)
+        let (base, wanted) = labels(name);
+        let is_it = |metric: &&Metric| {
+            let name = labelled(&metric.name);
+            let (known, labels) = labels(&name);
+            base == known
+                && wanted.iter().all(|label| labels.contains(label))
+                && labels
+                    .iter()
+                    .filter(|label| !wanted.contains(label))
+                    .all(|label| label.starts_with("plugin=") || label.starts_with("source="))
+        };
+        let metrics = self.metrics.iter().filter(is_it);
+        metrics.map(|metric| metric.value + metric.samples.len() as u64).sum()
+    }
+
+    /// Adds to every gauge, as a hot restart does with those of the parent process.
+    pub fn add_to_gauges(&mut self, more: u64) {
+        for metric in self.metrics.iter_mut().filter(|metric| metric.kind == Kind::Gauge) {
+            metric.value += more;
+        }
     }
 
     fn metric(&mut self, id: u32) -> Answer<&mut Metric> {
@@ -118,6 +137,12 @@ impl fmt::Display for Metrics {
         lines.sort();
         lines.iter().try_for_each(|line| writeln!(f, "{line}"))
     }
+}
+
+/// The name of a time series and its labels, each as `name="value"`.
+fn labels(series: &str) -> (&str, Vec<&str>) {
+    let Some((base, rest)) = series.split_once('{') else { return (series, Vec::new()) };
+    (base, rest.trim_end_matches('}').split(',').collect())
 }
 
 /// `cohort_x.a=.=1;.;b=.=2;.;` as `cohort_x{a="1",b="2"}`.

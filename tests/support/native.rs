@@ -175,10 +175,12 @@ impl Host for Proxy {
         environment.into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
-    fn identity(&self) -> String {
-        let part = |name: &[u8]| self.0.proxy_get_property(name).unwrap_or_default();
-        let [name, root] = [part(b"plugin_name"), part(b"plugin_root_id")];
-        format!("{}/{}", String::from_utf8_lossy(&name), String::from_utf8_lossy(&root))
+    fn plugin_name(&self) -> String {
+        self.text_property(b"plugin_name")
+    }
+
+    fn root_id(&self) -> String {
+        self.text_property(b"plugin_root_id")
     }
 
     fn set_tick_period(&self, period: u64) {
@@ -280,6 +282,12 @@ impl Proxy {
     /// A property; one without bytes is none, as in the SDK.
     fn property(&self, path: &[u8]) -> Option<Vec<u8>> {
         self.0.proxy_get_property(path).ok().filter(|bytes| !bytes.is_empty())
+    }
+
+    /// A property as text; empty where the proxy has none.
+    fn text_property(&self, path: &[u8]) -> String {
+        let bytes = self.0.proxy_get_property(path).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     fn pairs(&self, map: Map) -> Headers {

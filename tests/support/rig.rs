@@ -145,7 +145,13 @@ impl<R: Rig> Worker<R> {
 
     /// The request half of a stream.
     pub fn begin(&mut self, exchange: Exchange) -> Open {
-        let root = self.roots.last_mut().expect("a configuration that was accepted");
+        let newest = self.roots.len() - 1;
+        self.begin_under(newest, exchange)
+    }
+
+    /// The request half of a stream under one of the configurations that are alive, the oldest being 0.
+    pub fn begin_under(&mut self, configuration: usize, exchange: Exchange) -> Open {
+        let root = self.roots.get_mut(configuration).expect("a configuration that was accepted");
         root.streams += 1;
         let root = root.id;
         let id = self.world.new_stream(exchange.state.clone());
@@ -227,6 +233,14 @@ impl<R: Rig> Worker<R> {
 
     fn enter(&mut self, caller: Caller) {
         self.world.state().caller = Caller { worker: self.id, ..caller };
+    }
+
+    /// The proxy drops the newest configuration, which has no stream: it refused the whole listener.
+    pub fn drop_newest(&mut self) {
+        let root = self.roots.pop().expect("a configuration that was accepted");
+        assert_eq!(root.streams, 0, "it has streams");
+        self.enter(Caller { root: root.id, ..Caller::default() });
+        self.rig.delete_root(root.id);
     }
 
     /// Older configurations go with their last stream.

@@ -17,7 +17,7 @@ use super::Exit;
 use crate::bucket::Split;
 use crate::config::{Choice, KeySource, Mode, Rollout};
 use crate::engine::{decide, Decision, Plan, Reason, Request, Standing, Verdict, Witness};
-use crate::filter::{LoadedConfig, Stream};
+use crate::filter::{Identity, LoadedConfig, Stream};
 
 use proxy::{Change, Proxy};
 
@@ -32,7 +32,7 @@ pub fn run(args: &Explain, out: &mut dyn Write, err: &mut dyn Write) -> io::Resu
         now: args.at.unwrap_or_else(super::now),
         changes: RefCell::default(),
     };
-    let loaded = Rc::new(LoadedConfig::new(Plan::new(config), "", None));
+    let loaded = Rc::new(LoadedConfig::new(Plan::new(config), 0, &Identity::default(), None));
     let mut stream = Stream::new(Rc::clone(&loaded));
     stream.on_request_headers(&proxy);
     stream.on_response_headers(&proxy, true);

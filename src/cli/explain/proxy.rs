@@ -69,8 +69,12 @@ impl Host for Proxy {
         None
     }
 
-    fn identity(&self) -> String {
+    fn plugin_name(&self) -> String {
         "explain".into()
+    }
+
+    fn root_id(&self) -> String {
+        String::new()
     }
 
     fn set_tick_period(&self, _: Millis) {}

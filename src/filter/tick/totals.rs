@@ -4,7 +4,7 @@ use crate::bucket::VersionIndex;
 use crate::config::Millis;
 use crate::engine::Totals;
 
-use super::super::series::{CodeClass, Count};
+use super::super::series::{CodeClass, Count, Source};
 use super::{Host, LoadedRollout};
 
 impl LoadedRollout<'_> {
@@ -33,7 +33,7 @@ impl LoadedRollout<'_> {
         let total = |what| answers.total(host, version, what);
         let classes = CodeClass::ALL.into_iter().filter(|class| *class != CodeClass::None);
         let totals = Totals {
-            answers: classes.map(|class| total(Count::Response(class))).sum(),
+            answers: classes.map(|class| total(Count::Response(class, Source::Upstream))).sum(),
             failures: total(Count::Failure),
             slow: total(Count::Slow),
         };

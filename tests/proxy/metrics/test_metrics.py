@@ -15,7 +15,7 @@ EVERYBODY = users(300)
 #: Every metric that a rollout without a guard has, with its labels.
 LABELS = {
     "cohort_requests_total": {"rollout", "rollout_version", "reason"},
-    "cohort_responses_total": {"rollout", "rollout_version", "code_class"},
+    "cohort_responses_total": {"rollout", "rollout_version", "code_class", "source"},
     "cohort_failures_total": {"rollout", "rollout_version"},
     "cohort_request_duration_milliseconds_bucket": {"rollout", "rollout_version", "le"},
     "cohort_request_duration_milliseconds_count": {"rollout", "rollout_version"},
@@ -26,6 +26,8 @@ LABELS = {
     "cohort_ignored_total": {"rollout", "what"},
     "cohort_config_invalid": set(),
 }
+# Every metric says whose it is.
+LABELS = {name: {"plugin", *labels} for name, labels in LABELS.items()}
 
 
 @pytest.fixture
@@ -35,9 +37,11 @@ async def fresh(launch: Launch) -> Envoy:
 
 
 def counted(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
-    """Non-zero time series of a metric: label values in the order of their names."""
+    """Non-zero time series of a metric: label values in the order of their names, but for plugin and source."""
     return {
-        tuple(value for _, value in sorted(labels.items())): value for labels, value in metrics.series(name) if value
+        tuple(value for label, value in sorted(labels.items()) if label not in ("plugin", "source")): value
+        for labels, value in metrics.series(name)
+        if value
     }
 
 
