@@ -102,6 +102,36 @@ def set_config(file: dict[str, Any], config: Mapping[str, Any] | str | bytes | N
     plugin["configuration"] = {"@type": _STRING, "value": text}
 
 
+def output_headers(config: Mapping[str, Any]) -> list[str]:
+    """The request headers that a configuration writes and takes over from nobody, in its own order.
+
+    Of what is no rollout: none. Tests start proxies with configurations that cannot be honoured.
+    """
+    found: dict[str, None] = {}
+    rollouts = config.get("rollouts")
+    for one in rollouts if isinstance(rollouts, list) else []:
+        output = one.get("output", {}) if isinstance(one, Mapping) and "name" in one else None
+        if not isinstance(output, Mapping):
+            continue
+        if "inherit" not in one:
+            found[output.get("routeHeader", f"x-cohort-{one['name']}")] = None
+        if "clusterHeader" in output:
+            found[output["clusterHeader"]] = None
+    return list(found)
+
+
+def remove_early(boot: dict[str, Any], headers: Iterable[str]) -> None:
+    """Has every connection manager remove these headers before Envoy chooses a first route; none: no removal."""
+    mutations = [{"remove": name} for name in headers]
+    for index in range(len(boot["static_resources"]["listeners"])):
+        manager = connection_manager(boot, index)
+        if mutations:
+            [extension] = manager["early_header_mutation_extensions"]
+            extension["typed_config"]["mutations"] = mutations
+        else:
+            manager.pop("early_header_mutation_extensions", None)
+
+
 def route_by_header(header: str, to: Mapping[str, str], default: str, **route: Any) -> list[dict[str, Any]]:
     """Routes from the values of a header to clusters, the default last.
 

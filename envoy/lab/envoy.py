@@ -137,6 +137,7 @@ class Envoy:
     - `edit`, `edit_filter`: functions that change the bootstrap and the filter file in place.
     - `env`: the VM's environment, such as ``{"COHORT_STRICT_START": "1"}``.
     - `failure_policy`, `vm_id`: as in a PluginConfig.
+    - `early_removal`: whether the connection manager removes what `config` writes before it chooses a first route.
     - `stats_matcher`: as in a bootstrap's `stats_config`.
     - `concurrency`: workers.
     - `log_level`: of Envoy; the filter's own log (component `wasm`) is kept from `wasm_log_level` up.
@@ -153,6 +154,7 @@ class Envoy:
         env: Mapping[str, str] | None = None,
         failure_policy: str | None = None,
         vm_id: str | None = None,
+        early_removal: bool = True,
         stats_matcher: Mapping[str, Any] | None = None,
         concurrency: int = 1,
         envoy: str | None = None,
@@ -185,6 +187,10 @@ class Envoy:
             plugin.pop("reload_config", None)
         if config is not COMMITTED:
             boots.set_config(self.filter, config)  # type: ignore[arg-type]
+        if not early_removal:
+            boots.remove_early(self.bootstrap, [])
+        elif isinstance(config, Mapping):
+            boots.remove_early(self.bootstrap, boots.output_headers(config))
         if edit:
             edit(self.bootstrap)
         if edit_filter:

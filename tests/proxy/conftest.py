@@ -43,11 +43,16 @@ async def v2() -> AsyncIterator[Service]:
 
 @pytest.fixture(scope="module")
 async def launch(v1: Service, v2: Service) -> AsyncIterator[Launch]:
-    """Starts Envoys that end with the module: `await launch(config=..., concurrency=2)`."""
+    """Starts Envoys that end with the module: `await launch(config=..., concurrency=2)`.
+
+    What a client forges reaches the filter: it has to hold alone. `early_removal=True` has Envoy remove it first, as
+    `envoy/envoy.yaml` does.
+    """
     async with AsyncExitStack() as stack:
 
         async def start(**options: Any) -> Envoy:
             clusters = {"checkout-v1": v1.address, "checkout-v2": v2.address, **options.pop("clusters", {})}
+            options = {"early_removal": False, **options}
             return await stack.enter_async_context(Envoy(clusters=clusters, **options))
 
         yield start
