@@ -113,6 +113,12 @@ test-proxy: build $(VENV)/.done ## the tests on a real Envoy, and of what the re
 test-dates: build $(VENV)/.done ## the tests that look at the clock, three years ahead and on a leap day
 	@export $(LAB) JOBS=$(JOBS); scripts/dates.sh $(ARGS)
 
+.PHONY: test-compose
+test-compose: build $(VENV)/.done ## compose.yaml on a real Docker engine (needs Compose v2 and buildx)
+	@docker compose version >/dev/null && docker buildx version >/dev/null && docker info >/dev/null || \
+		{ echo "NOT run: there is no Docker engine here with Compose v2 and buildx" >&2; exit 1; }
+	@$(VENV)/bin/pytest tests/compose $(CACHE) $(ARGS)
+
 .PHONY: test-matrix
 test-matrix: build $(VENV)/.done ## the tests on a real Envoy, on every Envoy of ENVOY_VERSIONS (FILES='hostile reload')
 	@$(VENV)/bin/python scripts/matrix.py --versions "$(ENVOY_VERSIONS)" --out docs/compatibility.md $(FILES) -- -n $(JOBS) $(ARGS)
@@ -189,6 +195,10 @@ docs: $(VENV)/.done ## what is made from the code: schema, configuration page, w
 	@COHORT_BLESS=1 cargo test --quiet --test config_schema
 	@TRYCMD=overwrite cargo test --quiet --test cli
 	@$(VENV)/bin/python scripts/configuration_page.py > docs/configuration.md
+
+.PHONY: screenshots
+screenshots: target/cohort.wasm $(VENV)/.done ## docs/images: the page in a browser, anew (needs Chromium)
+	@export $(LAB); PYTHONPATH=envoy:tests/proxy/support exec $(VENV)/bin/python scripts/screenshots.py --out docs/images
 
 # --- measuring ----------------------------------------------------------------------------------------
 

@@ -257,14 +257,18 @@ async def run(name: str, host: str, port: int, drain: float, http2: bool) -> Non
     await app.http.close()
 
 
-def main() -> None:
+def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lab.upstream", description=__doc__.splitlines()[0])
     parser.add_argument("--name", required=True, help="what the service says it is, such as checkout-v1")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (0.0.0.0 in a container)")
     parser.add_argument("--port", type=int, default=0, help="0: one the kernel chooses, printed as JSON")
     parser.add_argument("--drain", type=float, default=0.0, help="seconds between SIGTERM and closing")
     parser.add_argument("--http2", action="store_true", help="serve HTTP/2 without TLS")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = arguments().parse_args()
     asyncio.run(run(args.name, args.host, args.port, args.drain, args.http2))
 
 
