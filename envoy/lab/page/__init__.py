@@ -1,7 +1,7 @@
 """The page: a crowd of users, each a cell in its version's colour, asked through Envoy again and again.
 
 ``python -m lab.page --envoy URL --admin URL --filter FILE --canary URL`` serves it. `make page` and
-`envoy/docker-compose.yaml` run this same command. From the inside out:
+`compose.yaml` run this same command. From the inside out:
 
 ========== ==============================================================================
 ``live``   the live `filter.yaml`: read, changed, in force

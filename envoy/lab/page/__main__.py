@@ -19,8 +19,14 @@ async def run(args: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     for sig in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sig, stop.set)
-    links = dict(link.split("=", 1) for link in args.link)
-    page = Page(envoy=args.envoy, admin=args.admin, file=args.filter, canary=args.canary, links=links)
+    page = Page(
+        envoy=args.envoy,
+        admin=args.admin,
+        file=args.filter,
+        canary=args.canary,
+        links=dict(link.split("=", 1) for link in args.link),
+        tour={"ask": args.public or args.envoy, "stop": args.stop, "start": args.start},
+    )
     async with page.running() as site:
         # Streams of events never end by themselves.
         runner = web.AppRunner(site, access_log=None, shutdown_timeout=0.5, handler_cancellation=True)
@@ -34,7 +40,7 @@ async def run(args: argparse.Namespace) -> None:
             await runner.cleanup()
 
 
-def main() -> None:
+def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lab.page", description="Serves the page of who gets what.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (0.0.0.0 in a container)")
     parser.add_argument("--port", type=int, default=0, help="0: one the kernel chooses, printed as JSON")
@@ -42,8 +48,15 @@ def main() -> None:
     parser.add_argument("--admin", required=True, metavar="URL", help="that Envoy's admin")
     parser.add_argument("--filter", required=True, type=Path, metavar="FILE", help="the filter file it watches")
     parser.add_argument("--canary", required=True, metavar="URL", help="the canary's service, to break it")
+    parser.add_argument("--public", metavar="URL", help="where a person asks that Envoy; default: --envoy")
+    parser.add_argument("--stop", metavar="COMMAND", help="what stops the canary's service, for the tour")
+    parser.add_argument("--start", metavar="COMMAND", help="what starts it again")
     parser.add_argument("--link", action="append", default=[], metavar="NAME=URL", help="a link at the page's foot")
-    asyncio.run(run(parser.parse_args()))
+    return parser
+
+
+def main() -> None:
+    asyncio.run(run(arguments().parse_args()))
 
 
 if __name__ == "__main__":

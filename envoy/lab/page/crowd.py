@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -19,6 +19,8 @@ FIRST = 2100
 #: How many are asked at once, and how long it takes until everybody has been asked.
 BATCH = 24
 SWEEP_SECONDS = 1.5
+#: Seconds within which the proxy says of a change that it has made it. A move so short before one belongs to it.
+SETTLED = 1.0
 #: Coprime to USERS: neighbours in the grid are not asked together.
 STRIDE = 97
 
@@ -37,6 +39,8 @@ class Cell:
     served_by: str | None = None
     failed: bool = False
     moves: int = 0
+    #: The era in which that request was sent.
+    era: int = -1
 
     def told(self) -> list[object]:
         return [self.version, int(self.failed), self.moves, self.reason, self.served_by]
@@ -51,10 +55,15 @@ class Grid:
     failed: int = 0
     #: Times a user was seen to go from a version to another.
     moved: int = 0
+    #: Those that nobody wanted: between two requests with no change of the release between them.
+    back_and_forth: int = 0
+    #: When the latest of those were seen; they count once no change has come to explain them.
+    _unexplained: deque[float] = field(default_factory=deque)
     #: Those since it was last asked for, by direction.
     moves: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def hear(self, number: int, answer: Answer) -> None:
+    def hear(self, number: int, answer: Answer, sent: int, now: int) -> None:
+        """An answer to a request that was sent in one era and is heard in another, or in the same."""
         cell = self.cells[number]
         self.requests += 1
         self.failed += answer.failed
@@ -64,11 +73,28 @@ class Grid:
                 cell.moves += 1
                 self.moved += 1
                 self.moves[cell.version, answer.version] += 1
-            cell.version = answer.version
+                if cell.era == sent == now:
+                    self._unexplained.append(time.monotonic())
+            cell.version, cell.era = answer.version, sent
         cell.reason, cell.served_by = answer.reason, answer.served_by
 
+    def explained(self) -> None:
+        """A change has come: the latest moves are its."""
+        self._unexplained.clear()
+
+    def settle(self) -> None:
+        """Counts the moves that no change came to explain."""
+        while self._unexplained and self._unexplained[0] < time.monotonic() - SETTLED:
+            self._unexplained.popleft()
+            self.back_and_forth += 1
+
     def counters(self) -> dict[str, int]:
-        return {"requests": self.requests, "moved": self.moved, "failed": self.failed}
+        return {
+            "requests": self.requests,
+            "moved": self.moved,
+            "failed": self.failed,
+            "back_and_forth": self.back_and_forth,
+        }
 
     def told(self) -> dict[str, object]:
         return {**self.counters(), "cells": [cell.told() for cell in self.cells]}
@@ -86,8 +112,16 @@ class Crowd:
         self.sticky, self.random = Grid(), Grid()
         #: How many times everybody has been asked.
         self.sweeps = 0
+        #: Grows with every change of the release, and with every one that the proxy makes by itself.
+        self._era = 0
         self._url, self._rollout = url.rstrip("/"), rollout
         self._heard_batch, self._heard_sweep = batch, sweep
+
+    def changed(self) -> None:
+        """The release is another one from now on, so moves are wanted."""
+        self._era += 1
+        for grid in (self.sticky, self.random):
+            grid.explained()
 
     async def run(self) -> None:
         order = [number * STRIDE % USERS for number in range(USERS)]
@@ -95,7 +129,8 @@ class Crowd:
             user = User(http, self._url, rollout=self._rollout)
 
             async def one(grid: Grid, number: int, name: str) -> None:
-                grid.hear(number, await user.ask(name))
+                sent = self._era
+                grid.hear(number, await user.ask(name), sent, self._era)
 
             for start in itertools.cycle(range(0, USERS, BATCH)):
                 began = time.monotonic()
@@ -104,6 +139,8 @@ class Crowd:
                     *(one(self.sticky, number, self.names[number]) for number in batch),
                     *(one(self.random, number, uuid.uuid4().hex) for number in batch),
                 )
+                for grid in (self.sticky, self.random):
+                    grid.settle()
                 self._heard_batch(batch)
                 if start + BATCH >= USERS:
                     self.sweeps += 1

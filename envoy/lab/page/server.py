@@ -16,15 +16,17 @@ import aiohttp
 from aiohttp import web
 
 from .. import arithmetic
+from ..until import until
 from .crowd import Crowd
 from .live import Config, Live, Refused
 from .watch import Standing, standings
 
 STATIC = Path(__file__).parent / "static"
+README = Path(__file__).resolve().parents[3] / "README.md"
 FILES = ("page.css", "page.js")
 
 #: What takes a broken canary out while one looks. Added to a rollout that has none.
-GUARD = {"window": "5s", "minRequests": 10, "maxFailureRatio": 0.2, "retryAfter": "10s"}
+GUARD = {"maxFailureRatio": 0.05, "window": "5s", "minRequests": 10, "retryAfter": "10s"}
 
 #: No script, style or picture from elsewhere, and no request to elsewhere.
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'"
@@ -33,14 +35,26 @@ POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self
 class Page:
     """One rollout, two versions, one crowd, and whoever looks."""
 
-    def __init__(self, *, envoy: str, admin: str, file: Path, canary: str, links: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        envoy: str,
+        admin: str,
+        file: Path,
+        canary: str,
+        links: Mapping[str, str],
+        tour: Mapping[str, str | None],
+    ) -> None:
         self._envoy, self._admin, self._file, self._canary = envoy, admin, file, canary.rstrip("/")
         self._links = dict(links)
+        #: Where a person asks, and what stops and starts the canary's service.
+        self._tour = dict(tour)
         self._watchers: set[asyncio.Queue[bytes]] = set()
         self._standings: dict[str, Standing] = {}
         self._news: deque[dict[str, Any]] = deque(maxlen=40)
         self._probing: set[str] = set()
-        self._broken = False
+        #: What the canary's service says of itself, and whether it says anything.
+        self._broken, self._serving = False, True
 
     # --- life ----------------------------------------------------------------------------------------
 
@@ -49,19 +63,27 @@ class Page:
         """The crowd asks and the proxy is watched as long as this lasts."""
         timeout = aiohttp.ClientTimeout(total=30)
         async with aiohttp.ClientSession(timeout=timeout) as self._http:
+            # They may be started together.
+            await until(self._envoy_is_ready, "Envoy, and the file that it watches", timeout=120, every=0.2)
             self.live = Live(self._file, self._admin, self._http)
             self.rollout = self.live.config()["rollouts"][0]["name"]
             await self.live.change(self._make_ready)
-            async with self._http.get(f"{self._canary}/-/behaviour") as told:
-                self._broken = (await told.json())["behaviour"]["failure_ratio"] > 0
             self.crowd = Crowd(self._envoy, self.rollout, self._batch, self._sweep)
-            tasks = [asyncio.create_task(self.crowd.run()), asyncio.create_task(self._watch())]
+            jobs = (self.crowd.run(), self._watch(), self._watch_canary())
+            tasks = [asyncio.create_task(job) for job in jobs]
             try:
                 yield self._site()
             finally:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _envoy_is_ready(self) -> bool:
+        try:
+            async with self._http.get(f"{self._admin}/ready") as answer:
+                return answer.status == 200 and self._file.exists()
+        except aiohttp.ClientError:
+            return False
 
     def _make_ready(self, config: Config) -> None:
         """What the page needs: a guard, and the version and the reason on the answer."""
@@ -73,6 +95,11 @@ class Page:
 
     def _rollout_of(self, config: Config) -> dict[str, Any]:
         return next(one for one in config["rollouts"] if one["name"] == self.rollout)
+
+    def _key_header(self) -> str:
+        """The header by which a user says who they are."""
+        keys = self._rollout_of(self.live.config())["hashKey"]
+        return next((key["header"] for key in keys if "header" in key), "x-user-id")
 
     @staticmethod
     def _weighted(rollout: dict[str, Any]) -> dict[str, Any]:
@@ -87,9 +114,28 @@ class Page:
                 now = await standings(self._admin, self.rollout, self._http)
                 if now != self._standings:
                     before, self._standings = self._standings, now
+                    self.crowd.changed()
                     self._tell_standings(before, now)
                     self._send("state", self.state())
             await asyncio.sleep(0.25)
+
+    async def _watch_canary(self) -> None:
+        """Its service may be stopped, started anew and broken by others than the page."""
+        timeout = aiohttp.ClientTimeout(total=1)
+        while True:
+            broken, serving = self._broken, True
+            try:
+                async with self._http.get(f"{self._canary}/-/behaviour", timeout=timeout) as told:
+                    broken = (await told.json())["behaviour"]["failure_ratio"] > 0
+            except (aiohttp.ClientError, asyncio.TimeoutError):
+                serving = False
+            if (broken, serving) != (self._broken, self._serving):
+                if serving != self._serving:
+                    canary = self.state()["canary"]
+                    self.tell("fault", f"{canary}'s service {'answers again' if serving else 'does not answer'}.")
+                self._broken, self._serving = broken, serving
+                self._send("state", self.state())
+            await asyncio.sleep(0.5)
 
     def _tell_standings(self, before: dict[str, Standing], now: dict[str, Standing]) -> None:
         for name, one in now.items():
@@ -141,14 +187,17 @@ class Page:
     def state(self) -> dict[str, Any]:
         """The configuration, and what of it is in force."""
         rollout = self._rollout_of(self.live.config())
+        canary = self._weighted(rollout)["name"]
         return {
             "rollout": self.rollout,
             "versions": [one["name"] for one in rollout["versions"]],
             "stable": next(one["name"] for one in rollout["versions"] if "weight" not in one),
-            "canary": self._weighted(rollout)["name"],
+            "canary": canary,
             "weight": self._weighted(rollout)["weight"],
+            "in_force": self._standings[canary].in_force if canary in self._standings else None,
             "enabled": rollout.get("enabled", True),
             "broken": self._broken,
+            "serving": self._serving,
             "probing": bool(self._probing),
             "standings": {name: asdict(one) for name, one in self._standings.items()},
             "configuration": json.dumps(rollout, indent=2),
@@ -161,6 +210,7 @@ class Page:
         site.router.add_get("/", self._index)
         for name in FILES:
             site.router.add_get(f"/{name}", self._asset)
+        site.router.add_get("/readme", self._readme)
         site.router.add_get("/ready", self._ready)
         site.router.add_get("/state", self._whole)
         site.router.add_get("/events", self._events)
@@ -174,6 +224,9 @@ class Page:
 
     async def _asset(self, request: web.Request) -> web.StreamResponse:
         return web.FileResponse(STATIC / request.path.lstrip("/"))
+
+    async def _readme(self, _: web.Request) -> web.StreamResponse:
+        return web.Response(text=README.read_text(), content_type="text/plain", charset="utf-8")
 
     async def _ready(self, _: web.Request) -> web.Response:
         good = self.crowd.sweeps > 0
@@ -190,6 +243,7 @@ class Page:
             "sweeps": self.crowd.sweeps,
             "news": list(self._news),
             "links": self._links,
+            "tour": {**self._tour, "header": self._key_header(), "answer": f"x-cohort-{self.rollout}"},
         }
 
     async def _whole(self, _: web.Request) -> web.Response:
@@ -239,14 +293,24 @@ class Page:
         def edit(config: Config) -> None:
             self._rollout_of(config)["enabled"] = enabled
 
-        return await self._change(edit, "Kill switch off" if enabled else "Kill switch on: everybody gets stable")
+        return await self._change(
+            edit, "Kill switch off: the weights hold again" if enabled else "Kill switch on: everybody gets stable"
+        )
 
     async def _change(self, edit: Any, text: str) -> web.Response:
+        def whole(config: Config) -> None:
+            """Others may have written the file since: what the page needs may be gone from it."""
+            self._make_ready(config)
+            edit(config)
+
+        self.crowd.changed()
         try:
-            took = await self.live.change(edit)
+            took = await self.live.change(whole)
         except Refused as refusal:
             self.tell("refused", str(refusal))
             return web.json_response({"error": str(refusal)}, status=409)
+        finally:
+            self.crowd.changed()
         self._send("state", self.state())
         self.tell("change", f"{text}. In force on every worker after {took * 1000:.0f} ms.")
         return web.json_response({"milliseconds": took * 1000, "sweeps": self.crowd.sweeps, "state": self.state()})
@@ -259,10 +323,13 @@ class Page:
         async with self._http.patch(f"{self._canary}/-/behaviour", json=behaviour) as told:
             told.raise_for_status()
         self._broken = broken
-        canary = self.state()["canary"]
-        self._send("state", self.state())
-        self.tell("fault", f"{canary} answers every request with 503." if broken else f"{canary} is repaired.")
-        return web.json_response({"state": self.state()})
+        now = self.state()
+        text = f"{now['canary']} answers every request with 503." if broken else f"{now['canary']} is repaired."
+        if broken and (now["weight"] == 0 or not now["enabled"]):
+            text += " Nobody is on it, so no request fails."
+        self._send("state", now)
+        self.tell("fault", text)
+        return web.json_response({"state": now})
 
 
 @web.middleware

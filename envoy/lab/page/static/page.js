@@ -39,19 +39,25 @@ class Grid {
     const kind = kindOf(version);
     if (before !== kind && kind) cell.dataset.version = kind;
     if (Boolean(failed) !== cell.hasAttribute("data-failed")) cell.toggleAttribute("data-failed", Boolean(failed));
-    if (!quietly && before && kind && before !== kind) {
-      cell.classList.remove("just-moved");
-      void cell.offsetWidth; // so that the animation begins again
-      cell.classList.add("just-moved");
-    }
+    const role = cell.getAttribute("role");
+    if (role && !quietly && before && kind && before !== kind) this.point(cell);
+    const was = this.told[index];
     this.told[index] = told;
-    if (cell.getAttribute("role")) cell.setAttribute("aria-label", `${users[index]}: ${failed ? "failed" : version ?? "no answer"}`);
+    if (role && (was?.[0] !== version || was?.[1] !== failed)) {
+      cell.setAttribute("aria-label", `${users[index]}: ${failed ? "failed" : version ?? "no answer"}`);
+    }
+  }
+
+  // A ring for a second, without animation.
+  point(cell) {
+    cell.classList.add("just-moved");
+    setTimeout(() => cell.classList.remove("just-moved"), 1000);
   }
 
   count(counters) {
     for (const [name, value] of Object.entries(counters)) {
       const field = this.section.querySelector(`[data-count="${name}"]`);
-      if (field) field.textContent = number.format(value);
+      if (field) write(field, number.format(value));
     }
   }
 
@@ -61,22 +67,35 @@ class Grid {
       if (failed) tally.failed += 1;
       else if (kindOf(version)) tally[kindOf(version)] += 1;
     }
+    if (!this.parts) this.furnish();
     const names = { stable: state.stable, canary: state.canary, failed: "failed" };
-    const parts = ["canary", "failed", "stable"];
-    const bar = this.section.querySelector(".share");
-    if (bar.children.length === 0) bar.append(...parts.map((part) => Object.assign(document.createElement("i"), { className: part })));
-    parts.forEach((part, index) => (bar.children[index].style.width = `${(100 * tally[part]) / this.told.length}%`));
-    const legend = parts
-      .filter((part) => part !== "failed" || tally.failed)
-      .map((part) => {
-        const entry = document.createElement("span");
-        const dot = Object.assign(document.createElement("i"), { className: `dot ${part}` });
-        const share = (100 * tally[part]) / this.told.length;
-        entry.append(dot, names[part], Object.assign(document.createElement("b"), { textContent: tally[part] }), `${share.toFixed(1)} %`);
-        return entry;
-      });
-    this.section.querySelector(".legend").replaceChildren(...legend);
+    for (const [kind, part] of Object.entries(this.parts)) {
+      const share = (100 * tally[kind]) / this.told.length;
+      part.bar.style.width = `${share}%`;
+      write(part.name, names[kind]);
+      write(part.users, String(tally[kind]));
+      write(part.share, `${share.toFixed(1)} %`);
+      part.entry.hidden = kind === "failed" && tally.failed === 0;
+    }
   }
+
+  // The bar and the legend, once; what changes in them is text.
+  furnish() {
+    const parts = ["canary", "failed", "stable"].map((kind) => {
+      const bar = Object.assign(document.createElement("i"), { className: kind });
+      const entry = document.createElement("span");
+      const [name, users, share] = [document.createTextNode(""), document.createElement("b"), document.createTextNode("")];
+      entry.append(Object.assign(document.createElement("i"), { className: `dot ${kind}` }), name, users, share);
+      return [kind, { bar, entry, name, users, share }];
+    });
+    this.parts = Object.fromEntries(parts);
+    this.section.querySelector(".share").append(...parts.map(([, part]) => part.bar));
+    this.section.querySelector(".legend").append(...parts.map(([, part]) => part.entry));
+  }
+}
+
+function write(node, text) {
+  if (node.textContent !== text) node.textContent = text;
 }
 
 function kindOf(version) {
@@ -106,8 +125,7 @@ function describe() {
   const [version, failed, moves, reason, served] = sticky.told[chosen];
   const moved = moves === 0 ? "never moved" : moves === 1 ? "moved once" : `moved ${moves} times`;
   const got = failed ? "failed" : `${version ?? "no answer"} by ${reason ?? "nobody"}`;
-  const text = `${users[chosen]}, bucket ${number.format(buckets[chosen])}: ${got}${served ? `, from ${served}` : ""}, ${moved}`;
-  if ($("about").textContent !== text) $("about").textContent = text;
+  write($("about"), `${users[chosen]}, bucket ${number.format(buckets[chosen])}: ${got}${served ? `, from ${served}` : ""}, ${moved}`);
 }
 
 function rowLength() {
@@ -145,7 +163,7 @@ $("order").addEventListener("change", () => {
 
 function show(told) {
   state = told;
-  const { weight, enabled, broken, canary } = state;
+  const { weight, enabled, broken, serving, canary } = state;
   if (!dragging) {
     $("weight").value = weight;
     mark(weight);
@@ -153,24 +171,69 @@ function show(told) {
   for (const button of document.querySelectorAll("[data-weight]")) {
     button.setAttribute("aria-pressed", String(Number(button.dataset.weight) === weight));
   }
-  $("blue").setAttribute("aria-pressed", String(weight === 0));
-  $("green").setAttribute("aria-pressed", String(weight === 100));
+  $("all-stable").setAttribute("aria-pressed", String(weight === 0));
+  $("all-canary").setAttribute("aria-pressed", String(weight === 100));
   $("break").setAttribute("aria-pressed", String(broken));
-  $("break").textContent = broken ? "Repair the canary" : "Break the canary";
+  write($("break"), broken ? "Repair the canary" : "Break the canary");
+  const nobody = weight === 0 || !enabled;
+  write($("fault-hint"), nobody ? `Nobody is on ${canary} now.` : "It answers 503; the guard takes it out.");
   $("kill").setAttribute("aria-checked", String(!enabled));
-  $("kill").lastElementChild.textContent = enabled ? "Off" : "On";
-  $("configuration").textContent = state.configuration;
-
-  const standing = state.standings[canary];
-  const [mood, text] = !enabled
-    ? ["killed", "Kill switch: everybody on stable"]
-    : standing?.held_out
-      ? ["out", `${canary} held out by its guard`]
-      : state.probing
-        ? ["probing", `${canary} on trial: a tenth of its users`]
-        : ["well", `${canary} in force: ${weight} %`];
+  write($("kill").lastElementChild, enabled ? "Off" : "On");
+  showConfiguration(state.configuration);
+  const [mood, text] = standing(state);
   $("standing").dataset.mood = mood;
-  if ($("standing").textContent !== text) $("standing").textContent = text;
+  write($("standing"), text);
+  tour(state, mood);
+}
+
+// How things stand: the mood of the banner, and what it says.
+function standing({ weight, enabled, broken, serving, probing, stable, canary, standings, in_force }) {
+  const numbers = `asked ${weight} %, in force ${in_force ?? "?"} %`;
+  if (!enabled) return ["killed", `Kill switch on: everybody gets ${stable}. ${canary}: ${numbers}.`];
+  if (standings[canary]?.held_out) return ["out", `${canary} is held out by its guard: ${numbers}. Its users get ${stable}.`];
+  if (probing) return ["probing", `${canary} is on trial with a tenth of its users: ${numbers}.`];
+  const ill = broken || !serving;
+  if (ill && weight === 0) return ["broken", `${canary} ${broken ? "is broken" : "is stopped"}, and nobody is on it: ${numbers}. No request fails.`];
+  if (ill) return ["broken", `${canary} ${broken ? "is broken" : "does not answer"}: ${numbers}. Its guard is looking.`];
+  // The proxy's own word comes up to half a second after a change.
+  if (in_force !== null && Math.abs(in_force - weight) > 0.001) return ["apart", `${canary}: ${numbers}.`];
+  return ["well", `${canary}: ${numbers}. ${stable} has the others.`];
+}
+
+// The file line by line. What just changed is marked and scrolled to, within its pane.
+let lines = [];
+function showConfiguration(text) {
+  const now = text.split("\n");
+  if (now.join("\n") === lines.join("\n")) return;
+  const pane = $("configuration");
+  let first = 0;
+  let last = 0;
+  while (first < now.length && now[first] === lines[first]) first += 1;
+  while (last < now.length - first && last < lines.length - first && now.at(-1 - last) === lines.at(-1 - last)) last += 1;
+  const spans = now.map((line, index) => {
+    const changed = lines.length > 0 && index >= first && index < now.length - last;
+    return Object.assign(document.createElement("span"), { textContent: line || " ", className: changed ? "changed" : "" });
+  });
+  lines = now;
+  pane.replaceChildren(...spans);
+  const shown = pane.querySelector(".changed") ?? spans.find((span) => span.textContent.includes('"weight"'));
+  if (shown) pane.scrollTop = shown.offsetTop - (pane.clientHeight - shown.offsetHeight) / 2;
+}
+
+// Steps are ticked off in their order, as what they speak of is seen.
+let done = 0;
+function tour({ weight, enabled, broken, serving, canary, standings, in_force }, mood) {
+  const seen = [
+    weight === 5 && mood === "well",
+    weight === 30 && mood === "well",
+    mood === "out",
+    !broken && serving && enabled && mood === "well",
+    weight === 100 && mood === "well",
+  ];
+  while (done < seen.length && seen[done]) {
+    $("tour").children[done].className = "done";
+    done += 1;
+  }
 }
 
 function mark(weight) {
@@ -208,8 +271,8 @@ $("weight").addEventListener("change", () => {
 for (const button of document.querySelectorAll("[data-weight]")) {
   button.addEventListener("click", () => setWeight(Number(button.dataset.weight)));
 }
-$("blue").addEventListener("click", () => setWeight(0));
-$("green").addEventListener("click", () => setWeight(100));
+$("all-stable").addEventListener("click", () => setWeight(0));
+$("all-canary").addEventListener("click", () => setWeight(100));
 $("break").addEventListener("click", () => post("broken", { broken: !state.broken }));
 $("kill").addEventListener("click", () => post("enabled", { enabled: !state.enabled }));
 
@@ -247,6 +310,13 @@ function begin(all) {
   $("links").replaceChildren(
     ...Object.entries(all.links).map(([name, href]) => Object.assign(document.createElement("a"), { href, textContent: name })),
   );
+  if (all.tour.stop) {
+    const command = (text) => Object.assign(document.createElement("code"), { textContent: text });
+    $("outage").replaceChildren("Stop its service: ", command(all.tour.stop));
+    $("repair").replaceChildren("Start it: ", command(all.tour.start));
+  }
+  write($("ask"), `curl -i ${all.tour.ask} -H '${all.tour.header}: ${users[0]}'`);
+  write($("ask-header"), all.tour.answer);
   document.documentElement.dataset.sweeps = all.sweeps;
 }
 

@@ -67,7 +67,8 @@ async def test_a_forged_route_header_allows_no_upgrade(launch: Launch):
 def test_the_committed_proxy_removes_what_the_committed_configuration_writes():
     [extension] = bootstrap.connection_manager(bootstrap.bootstrap())["early_header_mutation_extensions"]
     removed = [one["remove"] for one in extension["typed_config"]["mutations"]]
-    assert removed == bootstrap.output_headers(bootstrap.committed_config()) == ["x-cohort-checkout", "x-cohort-cluster"]
+    assert removed == ["x-cohort-checkout", "x-cohort-cluster"]
+    assert removed == bootstrap.output_headers(bootstrap.committed_config())
 
 
 async def test_a_decision_that_is_taken_over_passes(v1: Service, v2: Service):
