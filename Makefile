@@ -192,7 +192,7 @@ reproducible: ## builds the last commit's filter in two folders and compares the
 
 .PHONY: docs
 docs: $(VENV)/.done ## what is made from the code: schema, configuration page, what the command prints
-	@COHORT_BLESS=1 cargo test --quiet --test config_schema
+	@COHORT_BLESS=1 cargo test --quiet --test config_schema --test metrics_page
 	@TRYCMD=overwrite cargo test --quiet --test cli
 	@$(VENV)/bin/python scripts/configuration_page.py > docs/configuration.md
 

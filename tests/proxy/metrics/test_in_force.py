@@ -1,0 +1,95 @@
+"""Gauges say what is in force in the process, while a proxy takes listeners up, refuses and changes them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from by_file import ByFile
+from conftest import config, rollout
+from lab import bootstrap
+from lab.service import Service
+from lab.until import until
+from lab.wire import get
+
+LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
+
+
+class Changing(ByFile):
+    """An Envoy whose filter is in its listener, as on plain LDS and with Envoy Gateway."""
+
+    def weighted(self, weight: float, *more: dict[str, Any]) -> dict[str, Any]:
+        listener = copy.deepcopy(self.document)
+        manager = bootstrap.connection_manager({"static_resources": {"listeners": [listener]}})
+        filter_of = copy.deepcopy(self.filter)
+        bootstrap.set_config(filter_of, config(rollout(weight)))
+        wasm = filter_of["resources"][0]
+        manager["http_filters"][:1] = [{"name": wasm["name"], "typed_config": wasm["typed_config"]}, *more]
+        return listener
+
+    async def change(self, weight: float, *more: dict[str, Any], refused: bool = False) -> None:
+        stat = "lds.update_rejected" if refused else "lds.update_success"
+        name = f"^listener_manager[.]{stat.replace('.', '[.]')}$"
+        before = sum((await self.stats(name)).values())
+        self.write_listener(self.weighted(weight, *more))
+
+        async def taken() -> bool:
+            warming = sum((await self.stats("^listener_manager[.]total_listeners_warming$")).values())
+            return sum((await self.stats(name)).values()) > before and not warming
+
+        await until(taken, "the listener", timeout=30)
+
+    async def weight(self, wanted: float) -> None:
+        labels = {"rollout": "checkout", "rollout_version": "canary"}
+        await self.metrics_when(
+            lambda now: now.value("cohort_version_weight", **labels) == wanted * 1000, f"a gauge of {wanted} %"
+        )
+
+
+@pytest.fixture
+async def proxy(v1: Service, v2: Service) -> AsyncIterator[Changing]:
+    clusters = {"checkout-v1": v1.address, "checkout-v2": v2.address}
+    async with Changing(
+        clusters=clusters, config=config(rollout(25)), concurrency=2, extra_args=("--drain-time-s", "60")
+    ) as envoy:
+        yield envoy
+
+
+async def visit(proxy: Changing) -> None:
+    """Each of these comes on a connection of its own, so that every worker gets some."""
+    for user in range(40):
+        assert (await get(proxy.address, headers=[("x-user-id", f"user-{user}")])).status == 200
+
+
+async def test_a_listener_that_envoy_refuses_leaves_the_gauges_as_they_are(proxy: Changing):
+    await visit(proxy)
+    await proxy.change(25)
+    await proxy.weight(25)
+    broken = {"name": "lua", "typed_config": {"@type": LUA, "default_source_code": {"inline_string": "function ("}}}
+    await proxy.change(50, broken, refused=True)
+    await visit(proxy)
+    # The gauges of 25 % are written at every tick: one of another worker's would be seen in between.
+    for _ in range(5):
+        await proxy.weight(25)
+        await visit(proxy)
+
+
+async def test_an_older_configuration_that_envoy_takes_up_again_is_in_force(proxy: Changing):
+    """A, B, A while the listener of A drains: Envoy uses A's plugin again and does not configure it anew."""
+    await proxy.change(25)
+    await visit(proxy)
+    await proxy.weight(25)
+    await proxy.change(10)
+    await visit(proxy)
+    await proxy.weight(10)
+    await proxy.change(25)
+    await visit(proxy)
+    await proxy.weight(25)
+    # A bad one after it is refused, and what is in force stays.
+    await proxy.change(180, refused=True)
+    await visit(proxy)
+    await proxy.weight(25)
+    metrics = await proxy.metrics()
+    assert metrics.sum("cohort_config_rejected_total") == 1
