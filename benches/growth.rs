@@ -1,7 +1,7 @@
 //! How the cost of a request grows with the configuration and with its cookies: counted in the very module
 //! that ships, without a clock.
 //!
-//! Prints one line for each measurement: what grows, how far, fuel, host calls; tabs between them. `make growth`
+//! Prints one line for each measurement: what grows, how far, fuel, host calls; tabs between them. `make bench WHAT=growth`
 //! makes docs/reports/growth.md and docs/reports/growth.svg of it.
 
 #[macro_use]

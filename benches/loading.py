@@ -1,4 +1,4 @@
-"""What a configuration of 1 MiB costs a VM of a real Envoy, in CPU time and memory: `make loading`.
+"""What a configuration of 1 MiB costs a VM of a real Envoy, in CPU time and memory: `make bench WHAT=loading`.
 
 Envoy runs the filter in one machine for each worker, and each worker is a thread. So what a machine spends is the CPU
 time of its worker's thread, which does nothing else here: the kernel counts it, and compilation, Envoy's own reading
@@ -13,19 +13,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import statistics
 import sys
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from lab import bootstrap
-from lab.envoy import Envoy, version
+from lab.envoy import Envoy
 from lab.process import resident, thread_seconds
+from report import command, leave, made_by
 
 MIB = 1 << 20
 #: What one machine may spend on loading it, in milliseconds.
@@ -194,7 +193,7 @@ def per_machine(runs: Runs, kind: str, of: str) -> float:
 MEMORIES = {"memory": "after the start", "memory_after": "after the updates"}
 
 
-def report(runs: Runs, rounds: int, changes: int, command: str) -> tuple[str, bool]:
+def page(runs: Runs, rounds: int, changes: int, made: str) -> tuple[str, bool]:
     def met(kind: str) -> bool:
         return max(middle(runs, kind, of) for of in ("first", "changes")) < GOAL
 
@@ -205,8 +204,7 @@ def report(runs: Runs, rounds: int, changes: int, command: str) -> tuple[str, bo
     lines = [
         "# Loading a configuration of 1 MiB",
         "",
-        f"Made by `{command}` on {datetime.now(timezone.utc):%Y-%m-%d}: Envoy {version()}, {os.cpu_count()} cores "
-        f"shared with other work. {MIB:,} bytes of JSON, {len(json.loads(large(0))['rollouts'])} rollouts, each with "
+        f"{made_by(made)} {MIB:,} bytes of JSON, {len(json.loads(large(0))['rollouts'])} rollouts, each with "
         "hosts of its own, three versions, a pin, overrides, a guard and four rules.",
         "",
         f"What one virtual machine spends on it, in CPU milliseconds (the goal is under {GOAL}): medians, and from the "
@@ -268,14 +266,10 @@ def main() -> int:
         print(large(0), end="")
         return 0
     runs = asyncio.run(measure(args.rounds, args.changes))
-    asked = [f"--{name} {value}" for name, value in (("rounds", args.rounds), ("changes", args.changes))]
     default = (args.rounds, args.changes) == (3, 6)
-    command = "make loading" + ("" if default else f" ARGS='{' '.join(asked)}'")
-    text, met = report(runs, args.rounds, args.changes, command)
-    print(text)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(text)
+    other = {} if default else {"rounds": args.rounds, "changes": args.changes}
+    text, met = page(runs, args.rounds, args.changes, command("loading", **other))
+    leave(text, args.out)
     return 0 if met else 1
 
 

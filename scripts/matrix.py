@@ -116,8 +116,8 @@ def page(runs: list[Run], command: str) -> str:
         "## Rust",
         "",
         f"The tests ran with Rust {compiler()}. Rust {promised()} is the oldest compiler that compiles the filter and "
-        "the command, and what `rust-version` in `Cargo.toml` says: `make msrv` does it. Older ones are refused by a "
-        "crate of the lock file.",
+        "the command, and what `rust-version` in `Cargo.toml` says: `scripts/msrv.sh` does it. Older ones are refused "
+        "by a crate of the lock file.",
     ]
     return "\n".join(lines) + "\n"
 

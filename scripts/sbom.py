@@ -1,4 +1,4 @@
-"""A bill of materials of the filter, in CycloneDX 1.6: `make sbom` writes target/cohort.cdx.json.
+"""A bill of materials of the filter, in CycloneDX 1.6: `make release` writes it beside the module.
 
 Lists what `cargo tree` finds inside the module and nothing else: no crate of the command, of the tests or
 of the build. The same commit gives the same bytes: no time and no random serial number.

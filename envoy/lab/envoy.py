@@ -23,6 +23,9 @@ from .until import until
 
 REPOSITORY = boots.ENVOY_DIR.parent
 
+#: The command `cohort`: what the variable COHORT names, else what `make build` leaves.
+COMMAND = Path(os.environ.get("COHORT") or REPOSITORY / "target" / "release" / "cohort")
+
 Config = Mapping[str, Any] | str | bytes | None
 
 #: Stands for the configuration of the committed `filter.yaml`.
@@ -269,7 +272,7 @@ class Envoy:
             answer = ask()
             return await answer if hasattr(answer, "__await__") else answer
 
-        return await until(alive_and, f"Envoy: {what}", timeout=60)
+        return await until(alive_and, f"Envoy: {what}")
 
     def check_alive(self) -> None:
         """Raises `EnvoyFailed` if our process has ended."""
@@ -383,7 +386,7 @@ class Envoy:
                 return "taken"
             return None
 
-        if await until(outcome, "the new filter configuration in force", timeout=30) == "refused":
+        if await until(outcome, "the new filter configuration in force") == "refused":
             raise ConfigRefused(await self._log_of_refusal(mark))
         return time.monotonic() - began
 

@@ -18,14 +18,16 @@ async def until(
     what: str,
     *,
     holds: Callable[[Any], bool] = bool,
-    timeout: float = 10.0,
+    timeout: float = 60.0,
     every: float = 0.02,
 ) -> Any:
     """What `ask` answers, as soon as `holds` is true of it.
 
-    `ask` may be a coroutine function. Raises `TooLate` with `what` and the last answer.
+    `ask` may be a coroutine function. It is asked every `every` seconds at first, then more slowly, so that
+    many who wait leave the machine to those who work. Raises `TooLate` with `what` and the last answer: the deadline
+    ends what hangs, and measures nothing.
     """
-    deadline = time.monotonic() + timeout
+    deadline, pause = time.monotonic() + timeout, every
     while True:
         answer = ask()
         if inspect.isawaitable(answer):
@@ -34,4 +36,5 @@ async def until(
             return answer
         if time.monotonic() > deadline:
             raise TooLate(f"not within {timeout:g} s: {what} (last seen: {answer!r})")
-        await asyncio.sleep(every)
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.3, max(every, 0.1))

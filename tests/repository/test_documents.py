@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from lab.envoy import COMMAND
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -20,7 +21,6 @@ PAGES = sorted(
         *(ROOT / "examples").rglob("*.md"),
     ]
 )
-COHORT = ROOT / "target/release/cohort"
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
@@ -36,7 +36,7 @@ def blocks(page: Path, *kinds: str) -> list[str]:
 def validate(text: str, ending: str, folder: Path) -> subprocess.CompletedProcess[str]:
     file = folder / f"block.{ending}"
     file.write_text(text)
-    return subprocess.run([COHORT, "validate", file], capture_output=True, text=True, check=False)
+    return subprocess.run([COMMAND, "validate", file], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

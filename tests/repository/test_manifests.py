@@ -18,11 +18,11 @@ from cloudcoil.models.istio.networking.v1 import DestinationRule, VirtualService
 from cloudcoil.models.kubernetes.core.v1 import Service
 from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule
 from istiod import built
+from lab.envoy import COMMAND
 from prometheus import tool
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MANIFESTS = REPOSITORY / "istio"
-COMMAND = REPOSITORY / "target" / "release" / "cohort"
 
 KUSTOMIZE = {"Kustomization", "Component"}
 

@@ -27,7 +27,7 @@ def sbom(*arguments: str) -> str:
 
 def test_the_crates_inside_the_module_are_the_ones_agreed_on():
     """A new crate, or a new version of one, is a change that somebody has looked at:
-    `make sbom` writes the list."""
+    `make docs` writes the list."""
     found = sbom("--crates")
     if os.environ.get("COHORT_BLESS"):
         GOLDEN.write_text(found)
@@ -117,7 +117,7 @@ def test_the_bill_of_materials_lists_every_crate_with_its_licence_and_digest():
 
 
 def test_no_crate_needs_a_newer_compiler_than_the_one_promised():
-    """`make msrv` compiles with `rust-version`; this holds for the crates of the lock file where only a newer
+    """`scripts/msrv.sh` compiles with `rust-version`; this holds for the crates of the lock file where only a newer
     compiler is at hand."""
 
     def number(text: str) -> tuple[int, ...]:
@@ -144,4 +144,4 @@ def test_no_crate_needs_a_newer_compiler_than_the_one_promised():
     assert len(needs) > 10
     assert {name: version for name, version in needs.items() if number(version) > number(promised)} == {}
     assert f"Rust {promised} is the oldest compiler" in (REPOSITORY / "docs" / "compatibility.md").read_text()
-    assert "make msrv" in (REPOSITORY / ".ci" / "run").read_text()
+    assert "scripts/msrv.sh" in (REPOSITORY / ".ci" / "run").read_text()

@@ -17,7 +17,7 @@ def test_every_test_that_the_threat_model_names_is_there():
     # Names of tests are sentences; what has fewer words is something else.
     named = set(re.findall(r"`(test_\w+|[a-z]\w*_\w*_\w*_\w+)`", text)) - {"xff_num_trusted_hops"}
     assert len(named) > 40 and named <= there, named - there
-    for path in re.findall(r"`((?:tests|fuzz)/?[\w/]*(?:\.\w+)?)`", text):
+    for path in re.findall(r"`((?:tests|fuzz|scripts)/?[\w/]*(?:\.\w+)?)`", text):
         assert (ROOT / path).exists(), path
     for name in re.findall(r"`(test_\w+\.py)`", text):
         assert list(TESTS.rglob(name)), name
@@ -33,4 +33,4 @@ def test_every_threat_has_its_test_or_says_why_there_is_none():
     assert len(threats) > 30
     for threat, held, test in threats:
         assert threat.strip() and held.strip()
-        assert re.search(r"`test_|tests/|`fuzz`|`make |none: ", test), threat
+        assert re.search(r"`test_|tests/|`fuzz`|`make |`scripts/|none: ", test), threat

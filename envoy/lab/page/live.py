@@ -66,7 +66,7 @@ class Live:
             grew = (c for c in ("update_rejected", "config_reload") if now.get(c, 0) > before.get(c, 0))
             return next(grew, None)
 
-        return await until(word, "Envoy's word on filter.yaml", timeout=30) == "config_reload"
+        return await until(word, "Envoy's word on filter.yaml") == "config_reload"
 
     async def discovery(self) -> dict[str, int]:
         """The counters of the filter's discovery."""

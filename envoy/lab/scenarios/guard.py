@@ -44,7 +44,7 @@ async def play(stage: Stage) -> None:
     stage.step(f"the canary starts to answer {FAILURES:.0%} errors")
     await canary.behave(failure_ratio=FAILURES)
     began = load.elapsed
-    await until(lambda: said("held out of traffic"), "the trip", timeout=30)
+    await until(lambda: said("held out of traffic"), "the trip")
     tripped = load.elapsed
     tell(said("held out of traffic")[0])
     # What is quiet for two seconds is over.
@@ -71,7 +71,7 @@ async def play(stage: Stage) -> None:
     falls = len(said("held out of traffic"))
     probes = len(said("is tried again"))
     repaired = load.elapsed
-    await until(lambda: len(said("is tried again")) > probes, "a probe of the repaired canary", timeout=20)
+    await until(lambda: len(said("is tried again")) > probes, "a probe of the repaired canary")
     tell(said("is tried again")[-1])
     still_out = load.elapsed
 
@@ -83,7 +83,7 @@ async def play(stage: Stage) -> None:
             still_out = load.elapsed - 0.5
         return lines
 
-    await until(came_back, "the return", timeout=30)
+    await until(came_back, "the return")
     tell(said("is back in traffic")[0])
     heard = [answer for when, answer in load.heard if repaired < when < still_out]
     probing = {answer.user for answer in heard if answer.version == "canary"}

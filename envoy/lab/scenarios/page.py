@@ -74,7 +74,7 @@ async def press_all(stage: Stage, http: aiohttp.ClientSession) -> None:
             assert answer.status == 200, told
         stage.say(f"in force on every worker after {told['milliseconds']:.0f} ms")
         seen = told["sweeps"]
-        return await until(look, "everybody asked", holds=lambda now: now["sweeps"] >= seen + 2, timeout=60, every=0.1)
+        return await until(look, "everybody asked", holds=lambda now: now["sweeps"] >= seen + 2, every=0.1)
 
     def right(told: dict[str, Any]) -> bool:
         """Whether every cell is where the arithmetic puts its user."""
@@ -84,7 +84,7 @@ async def press_all(stage: Stage, http: aiohttp.ClientSession) -> None:
             for bucket, cell in zip(told["buckets"], told["sticky"]["cells"], strict=True)
         )
 
-    await until(look, "everybody asked", holds=lambda now: now["sweeps"] >= 1, timeout=60, every=0.1)
+    await until(look, "everybody asked", holds=lambda now: now["sweeps"] >= 1, every=0.1)
     for weight in (10, 30, 100, 10):
         stage.step(f"the slider to {weight} %")
         before = await look()

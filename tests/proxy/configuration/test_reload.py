@@ -148,7 +148,6 @@ class Traffic:
             lambda: {one.kind for one in self.answers if holds(one)},
             "the change for every kind of client",
             holds=lambda seen: seen == kinds,
-            timeout=40,
         )
 
     def check_crossed(self, changes: list[float]) -> None:

@@ -19,14 +19,13 @@ from typing import Any, Protocol
 import pytest
 from conftest import Launch, config
 from lab import bootstrap
-from lab.envoy import REPOSITORY, Envoy
+from lab.envoy import COMMAND, Envoy
 from lab.wire import get
 from openfeature.contrib.tools.flagd.core import FlagdCore
 from openfeature.evaluation_context import EvaluationContext
 from UnleashClient import UnleashClient
 from UnleashClient.cache import FileCache
 
-COMMAND = REPOSITORY / "target" / "release" / "cohort"
 #: Every run asks about others; a failure names the seed, and SEED=... asks about the same again.
 SEED = int(os.environ.get("SEED") or random.randrange(2**32))
 

@@ -44,7 +44,7 @@ async def gateway(launch: Launch) -> Envoy:
 async def test_each_of_a_thousand_hosts_has_its_own_rollout(gateway: Envoy):
     rollouts = [service(number) for number in range(COUNT)]
     took = await gateway.configure(config(*rollouts))
-    assert took < 10
+    assert took < 30
     weights = await gateway.metrics_when(
         lambda m: m.value("cohort_version_weight", rollout=f"svc-{COUNT - 1}", rollout_version="canary"),
         "the weight of the last rollout, which nobody has asked for",

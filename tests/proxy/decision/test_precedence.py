@@ -18,10 +18,9 @@ from typing import Any
 from conftest import Launch, config
 from lab import arithmetic
 from lab.bootstrap import connection_manager
-from lab.envoy import REPOSITORY, Envoy
+from lab.envoy import COMMAND, Envoy
 from lab.wire import Connection
 
-COMMAND = REPOSITORY / "target" / "release" / "cohort"
 #: Every run asks about others; a failure names the seed, and SEED=... asks about the same again.
 SEED = int(os.environ.get("SEED") or random.randrange(2**32))
 CONFIGURATIONS, REQUESTS = 30, 40

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 from lab import bootstrap
+from lab.envoy import COMMAND
 from lab.scenarios import all_scenarios
 from lab.stage import Scenario, example
 from test_demo import left_behind, start
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = sorted((ROOT / "examples").rglob("*.json"))
-COHORT = ROOT / "target/release/cohort"
 
 #: What the closing figures of a scenario are, beside 0 failed requests. `users moved` are exactly these: the users
 #: and their buckets are the same in every run.
@@ -62,8 +62,9 @@ FIGURES = {
     "dark-launch": {"users moved": {"nobody"}},
 }
 
-#: Milliseconds that the way back may take: a file taken into force, or a guard that has to see it first.
-SLOWEST_WAY_BACK = {"automated-canary": 5000}
+#: Milliseconds that the way back may take on a machine that does other work: a file taken into force, or a guard that
+#: has to see it first.
+SLOWEST_WAY_BACK = {"automated-canary": 30_000}
 
 
 def figures(said: str) -> dict[str, set[str]]:
@@ -89,7 +90,7 @@ def marked(name: str, scenario: Scenario) -> Any:
 async def test_a_scenario_ends_by_itself_with_these_figures(tmp_path: Path, name: str):
     demo = await start(tmp_path, name)
     try:
-        code = await asyncio.wait_for(demo.child.wait(), 110)
+        code = await asyncio.wait_for(demo.child.wait(), 280)
     finally:
         await demo.stop()
     said = (tmp_path / "stdout").read_text()
@@ -102,7 +103,7 @@ async def test_a_scenario_ends_by_itself_with_these_figures(tmp_path: Path, name
         assert told[figure] == value, figure
     if name in FIGURES:
         (back,) = told["time to roll back"]
-        assert int(back.split(" ms")[0]) < SLOWEST_WAY_BACK.get(name, 2000)
+        assert int(back.split(" ms")[0]) < SLOWEST_WAY_BACK.get(name, 10_000)
 
 
 def test_every_scenario_has_a_page_and_every_page_names_its_command():
@@ -115,7 +116,7 @@ def test_every_scenario_has_a_page_and_every_page_names_its_command():
 
 def test_every_example_is_a_good_configuration():
     assert len(EXAMPLES) >= 10
-    done = subprocess.run([COHORT, "validate", *EXAMPLES], capture_output=True, text=True, check=False)
+    done = subprocess.run([COMMAND, "validate", *EXAMPLES], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

@@ -109,7 +109,7 @@ class Lab:
 async def sends(load: Load, count: int) -> None:
     """Awaits so many more answers to the load."""
     so_far = load.answered
-    await until(lambda: load.answered - so_far >= count, f"{count} more answers", timeout=30)
+    await until(lambda: load.answered - so_far >= count, f"{count} more answers")
 
 
 @asynccontextmanager

@@ -271,7 +271,7 @@ async def trip(running: Envoy) -> None:
         return sum(answer.failed for answer in (await everybody(running, 200)).values())
 
     # Each worker follows within a second.
-    await until(failed, "no worker sends users to the canary", holds=lambda count: not count, timeout=2)
+    await until(failed, "no worker sends users to the canary", holds=lambda count: not count)
 
 
 async def test_a_neighbour_that_writes_shared_data_does_not_get_in_the_way(envoy: str | None, tmp_path: Path) -> None:
@@ -319,13 +319,13 @@ async def test_an_upgrade_of_the_plugin_loses_no_request_and_moves_nobody(envoy:
     answered = boots.answer_directly("x-cohort-checkout", ["canary"], "stable")
     async with delivered(one, envoy, routes=answered) as (istiod, running):
         async with Load(running.url, users(300), rate=300, headers=SHOP) as load:
-            await until(lambda: load.answered >= 600, "a load under way", timeout=30)
+            await until(lambda: load.answered >= 600, "a load under way")
             before = served(await everybody(running, 300))
             for reload, path in enumerate([another_module(tmp_path), module(), another_module(tmp_path)], 2):
                 await istiod.apply(one, path)
                 await settled(running, one, reload)
                 seen = load.answered
-                await until(lambda seen=seen: load.answered >= seen + 300, "the load going on", timeout=30)
+                await until(lambda seen=seen: load.answered >= seen + 300, "the load going on")
             assert served(await everybody(running, 300)) == before
         assert load.failures == []
         assert load.answered == load.sent

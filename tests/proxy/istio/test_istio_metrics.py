@@ -88,7 +88,7 @@ async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
         await envoy.admin("/stats/prometheus")
         async with Prometheus(envoy.admin_port, endpoint["path"], scrape_rules(endpoint), rules) as prometheus:
             counts = 'sum(cohort_requests_total{rollout="checkout"})'
-            await until(lambda: prometheus.values(counts), "a scrape", timeout=30, every=0.2)
+            await until(lambda: prometheus.values(counts), "a scrape", every=0.2)
             for fails in (True, False):
                 for version, count in (("canary", 300), ("stable", 100)):
                     # Overridden: exactly so many users of each.
@@ -100,7 +100,6 @@ async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
                 lambda: prometheus.values(counts),
                 "every request scraped",
                 holds=lambda seen: seen == [2001],
-                timeout=30,
                 every=0.2,
             )
             yield Stage(envoy, prometheus)
@@ -180,7 +179,7 @@ async def test_ignored_things_have_their_label(stage: Stage) -> None:
         return await stage.prometheus.values('cohort_ignored_total{rollout="checkout",what="override"} > 0')
 
     await ask(stage.envoy.url, ["somebody"], headers={"x-canary": "no-such-version"})
-    await until(ignored, "an ignored override", timeout=15, every=0.2)
+    await until(ignored, "an ignored override", every=0.2)
 
 
 # --- queries -------------------------------------------------------------------------------------------------
@@ -215,7 +214,7 @@ async def test_the_rules_see_it_too(stage: Stage) -> None:
         return {labels["rollout_version"]: value for labels, value in await stage.prometheus.query(record)}
 
     # Rules are evaluated once a second, after the last scrape too.
-    await until(stage.prometheus.alerts, "an alert", holds=lambda seen: "CohortVersionFailing" in seen, timeout=15)
+    await until(stage.prometheus.alerts, "an alert", holds=lambda seen: "CohortVersionFailing" in seen)
     failing = await by_version("cohort:failure_ratio:rate5m")
     assert failing["canary"] == pytest.approx(0.3, abs=0.01)
     assert failing["stable"] == pytest.approx(0.1, abs=0.01)
@@ -229,16 +228,16 @@ async def test_a_version_that_a_proxy_took_out_fails_the_analysis(stage: Stage) 
     flagger, argo = flagger_query("cohort-held-out", VARIABLES), argo_query("held-out", VARIABLES)
     guard = {"minRequests": 20, "maxFailureRatio": 0.1, "window": "10s"}
     await stage.envoy.configure({"rollouts": [{**CONFIG["rollouts"][0], "guard": guard}]})
-    await until(lambda: stage.prometheus.values(argo), "not held out", holds=lambda s: s == [0], timeout=15, every=0.2)
+    await until(lambda: stage.prometheus.values(argo), "not held out", holds=lambda s: s == [0], every=0.2)
     assert argo_verdict("held-out", [0]) == "Successful"
 
     async def ask_and_look() -> list[float]:
         await ask(stage.envoy.url, users(50), headers={"x-canary": "canary", "x-fail": "1"})
         return await stage.prometheus.values(argo)
 
-    await until(ask_and_look, "held out", holds=lambda seen: seen == [1], timeout=20, every=0.2)
+    await until(ask_and_look, "held out", holds=lambda seen: seen == [1], every=0.2)
     assert await stage.prometheus.values(flagger) == [1]
     assert argo_verdict("held-out", [1]) == "Failed"
     trips = 'cohort_guard_trips_total{rollout="checkout",rollout_version="canary",cause="failures"}'
-    await until(lambda: stage.prometheus.values(trips), "the trip", holds=lambda s: s == [1], timeout=15)
-    await until(stage.prometheus.alerts, "an alert", holds=lambda seen: "CohortVersionHeldOut" in seen, timeout=15)
+    await until(lambda: stage.prometheus.values(trips), "the trip", holds=lambda s: s == [1])
+    await until(stage.prometheus.alerts, "an alert", holds=lambda seen: "CohortVersionHeldOut" in seen)

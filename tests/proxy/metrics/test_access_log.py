@@ -114,7 +114,7 @@ async def test_spans_say_version_and_reason(launch: Launch):
         )
         for user in EVERYBODY:
             await ask(envoy.url, [user], path=f"/{user}")
-        await until(lambda: len(spans), "every span", holds=lambda count: count >= len(EVERYBODY), timeout=30)
+        await until(lambda: len(spans), "every span", holds=lambda count: count >= len(EVERYBODY))
         found = {span["http.url"].rpartition("/")[2]: span for span in spans}
         assert {user: found[user]["cohort.checkout"] for user in EVERYBODY} == expected()
         assert {span.get("cohort.reason") for span in spans} == ({"HASH"} if formats else {None})

@@ -94,7 +94,7 @@ async def stage() -> AsyncIterator[Stage]:
         async def scraped(requests: int) -> None:
             query = f'sum(cohort_requests_total{{rollout="checkout",instance="127.0.0.1:{envoy.admin_port}"}})'
             seen = lambda: prometheus.values(query)  # noqa: E731
-            await until(seen, f"{requests} requests scraped", holds=lambda s: s == [requests], timeout=60, every=0.2)
+            await until(seen, f"{requests} requests scraped", holds=lambda s: s == [requests], every=0.2)
 
         await scraped(20)
         await ask(envoy.url, users(300))
@@ -105,7 +105,7 @@ async def stage() -> AsyncIterator[Stage]:
         await scraped(20 + 300 + 10 + 1200 + 1)
         await ask(envoy.url, users(200), headers={"x-fail": "1", "x-canary": "canary"})
         held = 'cohort_version_held_out{rollout="checkout",rollout_version="canary"} > 0'
-        await until(lambda: prometheus.values(held), "the canary held out", timeout=60, every=0.2)
+        await until(lambda: prometheus.values(held), "the canary held out", every=0.2)
         await ask(envoy.url, users(50))
         await scraped(20 + 300 + 10 + 1200 + 1 + 200 + 50)
         yield Stage(prometheus, before)
@@ -117,7 +117,7 @@ async def data(stage: Stage, query: str) -> list[tuple[dict[str, str], float]]:
     async def asked() -> list[tuple[dict[str, str], float]]:
         return [one for one in await stage.prometheus.query(query) if not math.isnan(one[1])]
 
-    return await until(asked, f"data for {query}", timeout=20, every=0.3)
+    return await until(asked, f"data for {query}", every=0.3)
 
 
 # --- the dashboard -----------------------------------------------------------------------------------------

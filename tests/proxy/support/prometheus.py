@@ -83,7 +83,7 @@ class Prometheus:
             stdout=self._folder / "out",
         )
         self._http = aiohttp.ClientSession(base_url=f"http://127.0.0.1:{port}")
-        await until(self._ready, "Prometheus ready", timeout=60, every=0.1)
+        await until(self._ready, "Prometheus ready", every=0.1)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -19,14 +19,13 @@ import pytest
 from conftest import Launch, config, rollout
 from lab import arithmetic, bootstrap
 from lab.bootstrap import ENVOY_DIR
-from lab.envoy import ConfigRefused, Envoy
+from lab.envoy import COMMAND, ConfigRefused, Envoy
 from lab.service import Service
 from lab.until import until
 from lab.wire import get, get_http2, request
 from rude import Rude, Said, say
 
 REPOSITORY = ENVOY_DIR.parent
-COHORT = REPOSITORY / "target" / "release" / "cohort"
 
 #: Every byte that may stand in a header's name beside letters and digits (RFC 9110, section 5.6.2).
 PUNCTUATION = "!#$%&'*+-.^_`|~"
@@ -277,7 +276,7 @@ async def test_no_error_tells_a_secret(proxy: Envoy, tmp_path: Path, name: str):
     file = tmp_path / "bad.json"
     file.write_text(json.dumps(bad))
     for command in (["validate"], ["explain"], ["simulate"]):
-        said = subprocess.run([COHORT, *command, file], capture_output=True, text=True, timeout=60)
+        said = subprocess.run([COMMAND, *command, file], capture_output=True, text=True, timeout=60)
         assert said.returncode != 0 and "$.rollouts[0]." in said.stderr
         assert not told(said.stdout + said.stderr)
 

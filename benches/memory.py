@@ -1,4 +1,4 @@
-"""Memory of a real Envoy over a million requests and a thousand changes of the configuration: `make memory`.
+"""Memory of a real Envoy over a million requests and a thousand changes of the configuration: `make bench WHAT=memory`.
 
 Round by round the same: h2load sends its share of the requests, as fast as they are answered, from a thousand
 users; then the configuration changes its share of times under a light load, one bad one among every ten good
@@ -6,7 +6,7 @@ ones. After each round the process' resident memory is read. Writes a page and a
 failed, if memory at the end is more above that of the warmed-up process than `TOLERANCE`, or if the idle proxy
 has more to do than at the beginning.
 
-    PYTHONPATH=envoy:benches python scripts/memory.py [--requests 1000000] [--changes 1000] [--out docs/reports]
+    PYTHONPATH=envoy python benches/memory.py [--requests 1000000] [--changes 1000] [--out docs/reports]
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import re
 import shutil
 import sys
@@ -22,16 +21,16 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import plot
 from lab import bootstrap
 from lab.client import Load, users
-from lab.envoy import ConfigRefused, Envoy, version
+from lab.envoy import ConfigRefused, Envoy
 from lab.process import cpu_seconds, resident
 from matplotlib.ticker import FuncFormatter
+from report import command, leave, made_by
 
 ROUNDS = 20
 #: After so many rounds the process is warm: V8 has compiled, every time series is there, pools have grown.
@@ -213,13 +212,12 @@ async def verdict(it: Run) -> list[str]:
     return problems
 
 
-def page(it: Run, problems: list[str], command: str) -> str:
+def page(it: Run, problems: list[str], made: str) -> str:
     warm, last = it.samples[WARM], it.samples[-1]
     lines = [
         "# Memory over a million requests and a thousand configurations",
         "",
-        f"Made by `{command}` on {datetime.now(timezone.utc):%Y-%m-%d}: Envoy {version()}, two workers, "
-        f"{os.cpu_count()} cores shared with other work.",
+        made_by(made, "two workers"),
         "",
         f"**{'Passed' if not problems else 'Failed'}**: {it.heavy + it.light:,} requests served "
         f"({it.light:,} of them while configurations changed), {it.generation:,} changes taken, {it.refused} bad ones "
@@ -283,15 +281,12 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="the folder to write memory.md and memory.svg to")
     args = parser.parse_args()
     if not shutil.which("h2load"):
-        sys.exit("make memory needs h2load on PATH (Debian: apt-get install nghttp2-client)")
+        sys.exit("make bench WHAT=memory needs h2load on PATH (Debian: apt-get install nghttp2-client)")
     it, problems = asyncio.run(run(args.requests, args.changes))
     default = (args.requests, args.changes) == (1_000_000, 1000)
-    asked = "" if default else f" ARGS='--requests {args.requests} --changes {args.changes}'"
-    text = page(it, problems, f"make memory{asked}")
-    print(text)
+    other = {} if default else {"requests": args.requests, "changes": args.changes}
+    leave(page(it, problems, command("memory", **other)), args.out and args.out / "memory.md")
     if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "memory.md").write_text(text)
         picture(it, args.out / "memory.svg")
     return 1 if problems else 0
 

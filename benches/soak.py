@@ -1,10 +1,10 @@
-"""Ten minutes of everything at once, and a report of what was lost: `make soak`.
+"""Ten minutes of everything at once, and a report of what was lost: `make bench WHAT=soak`.
 
 Load on two workers while, cycle after cycle, a ramp goes up, the canary fails and the guard takes it out,
 the configuration changes (good, bad, good), and both services are restarted. Prints the report; exits with
 1 if a request failed that should not have, if the guard missed a failure, or if memory grew.
 
-    PYTHONPATH=envoy python scripts/soak.py [--seconds 600] [--rate 60] [--out docs/reports/soak.md]
+    PYTHONPATH=envoy python benches/soak.py [--seconds 600] [--rate 60] [--out docs/reports/soak.md]
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import sys
 import time
 from collections import Counter
@@ -24,10 +23,11 @@ from typing import Any
 
 from lab import bootstrap
 from lab.client import Load, ask, users
-from lab.envoy import ConfigRefused, Envoy, version
+from lab.envoy import ConfigRefused, Envoy
 from lab.process import resident
 from lab.service import Service
 from lab.until import until
+from report import command, leave, made_by
 
 #: What a cycle does, and whether requests may fail meanwhile.
 ALLOWED = {"the canary answers 503 until the guard trips": True, "a service is killed": True}
@@ -210,13 +210,12 @@ async def verdict(soak: Soak) -> list[str]:
     return problems
 
 
-def report(soak: Soak, problems: list[str], command: str) -> str:
+def page(soak: Soak, problems: list[str], made: str) -> str:
     load = soak.load
     lines = [
         "# A soak",
         "",
-        f"Made by `{command}` on {datetime.now(timezone.utc):%Y-%m-%d}: Envoy {version()}, two workers, "
-        f"{os.cpu_count()} cores shared with other work.",
+        made_by(made, "two workers"),
         "",
         f"**{'Passed' if not problems else 'Failed'}**: {load.answered:,} requests over HTTP/1.1 and "
         f"{soak.http2.total():,} over HTTP/2 in {soak.samples[-1][0]:.1f} minutes.",
@@ -277,12 +276,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="write the report there too")
     args = parser.parse_args()
     soak, problems = asyncio.run(run(args.seconds, args.rate))
-    command = "make soak" + (f" SOAK='--seconds {args.seconds:g} --rate {args.rate:g}'" if args.seconds != 600 else "")
-    text = report(soak, problems, command)
-    print(text)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(text)
+    other = {} if (args.seconds, args.rate) == (600, 60) else {"seconds": f"{args.seconds:g}", "rate": f"{args.rate:g}"}
+    leave(page(soak, problems, command("soak", **other)), args.out)
     return 1 if problems else 0
 
 
