@@ -73,7 +73,7 @@ def test_prometheus_takes_the_configuration_of_the_compose_file():
     config = ROOT / "envoy/prometheus/prometheus.yaml"
     done = subprocess.run([tool("promtool"), "check", "config", str(config)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "13 rules found" in done.stdout
+    assert "14 rules found" in done.stdout
 
 
 def test_the_alert_on_a_version_held_out_stays_while_it_is_tried_again_and_ends_when_it_is_back(rules: Path):

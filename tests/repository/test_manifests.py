@@ -374,6 +374,18 @@ FIRING = {
         5,
         [{"namespace": "istio-ingress", "pod": "gw-1", "instance": "a:1", "severity": "critical"}],
     ),
+    "CohortConfigRejected": (
+        {
+            'cohort_config_rejected_total{namespace="shop",pod="a",instance="a:1",plugin="shop.cohort"}': "0x9 1x20",
+            'cohort_config_rejected_total{namespace="shop",pod="b",instance="b:1",plugin="shop.cohort"}': "_x9 1x20",
+            'cohort_config_rejected_total{namespace="shop",pod="c",instance="c:1",plugin="shop.cohort"}': "2x30",
+        },
+        12,
+        [
+            {"namespace": "shop", "pod": pod, "instance": f"{pod}:1", "plugin": "shop.cohort", "severity": "warning"}
+            for pod in ("a", "b")
+        ],
+    ),
     "CohortMissing": ({}, 10, [{"severity": "critical"}]),
     "CohortVersionFailing": (
         {
@@ -423,6 +435,7 @@ FIRING = {
 #: A proxy in good order: nothing fires.
 HEALTHY = {
     'cohort_config_invalid{namespace="istio-ingress",pod="gw-1"}': "0x30",
+    'cohort_config_rejected_total{namespace="istio-ingress",pod="gw-1"}': "0x30",
     'cohort_responses_total{rollout="r",rollout_version="canary",code_class="2xx"}': "0+100x30",
     'cohort_failures_total{rollout="r",rollout_version="canary"}': "0+1x30",
     'cohort_version_held_out{rollout="r",rollout_version="canary"}': "0x30",
