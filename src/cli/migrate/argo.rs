@@ -186,7 +186,14 @@ fn own(
             let host = if subset.is_some() { short } else { host.as_str() };
             ((*version).to_owned(), Yaml::one("host", host).maybe("subset", subset))
         });
-        virtual_service::plain(short, ledger.namespace(), spec, &[], &draft.header(), &versions)
+        virtual_service::plain(
+            short,
+            ledger.namespace(),
+            spec,
+            (&[], &Yaml::map()),
+            &draft.header(),
+            &versions,
+        )
     } else {
         let port = || Some(Yaml::Number(80.0));
         let versions =

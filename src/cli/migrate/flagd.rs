@@ -213,7 +213,7 @@ impl<'a> Flag<'_, 'a> {
             }
             let text = match &value {
                 Yaml::Text(text) => text.clone(),
-                other => other.inline(),
+                other => other.json().to_string(),
             };
             let header = format!("x-feature-{}", label(self.name));
             let headers = Yaml::one(&header, text);

@@ -84,6 +84,13 @@ pub fn make(run: &Run<'_>, resource: &Resource<'_>) -> Made {
             "skipAnalysis true: Flagger makes the new version live at once; here, set the canary's weight to 100",
         );
     }
+    let is_istio =
+        spec.get("provider").and_then(Node::text).is_none_or(|name| name.starts_with("istio"));
+    for key in ["timeout", "retries", "headers", "corsPolicy"].iter().filter(|_| is_istio) {
+        if let Some(service) = service {
+            ledger.done(service, key);
+        }
+    }
     draft.lose_rest(ledger, why);
     let routes = routes(ledger, spec, service, &name, &names, &draft);
     Made { drafts: vec![draft], routes: vec![routes] }
@@ -282,11 +289,17 @@ fn routes<'a>(
             let number = port.clone().map(|port| Yaml::one("number", port));
             (version, Yaml::one("host", host).maybe("port", number))
         });
+        // What these say is Istio's in the first place.
+        let mut kept = Yaml::map();
+        for key in ["rewrite", "timeout", "retries", "headers", "corsPolicy"] {
+            let value = service.and_then(|service| service.get(key)).map(Yaml::from);
+            kept = kept.maybe(key, value.map(|value| value.without(&["type"])));
+        }
         let document = virtual_service::plain(
             name,
             ledger.namespace(),
             spec,
-            &whens,
+            (&whens, &kept),
             &draft.header(),
             &versions,
         );

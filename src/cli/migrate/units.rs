@@ -47,7 +47,8 @@ pub fn shares(weights: &[f64]) -> Vec<f64> {
             missing -= 1.0;
         }
     }
-    whole.into_iter().map(|share| share / 1000.0).collect()
+    // A sum of nothing is -0 in floating point.
+    whole.into_iter().map(|share| share / 1000.0 + 0.0).collect()
 }
 
 /// A percentage with at most three decimals.

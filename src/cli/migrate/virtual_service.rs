@@ -168,12 +168,13 @@ impl Dialect for Istio {
     }
 }
 
-/// A VirtualService for versions that are services of their own.
+/// A VirtualService for versions that are services of their own; `whens` are its matches, `kept` is what
+/// each of its routes says beside.
 pub fn plain(
     name: &str,
     namespace: Option<&str>,
     spec: Yaml,
-    whens: &[Yaml],
+    (whens, kept): (&[Yaml], &Yaml),
     header: &str,
     versions: &[(String, Yaml)],
 ) -> Yaml {
@@ -182,7 +183,7 @@ pub fn plain(
     for (position, (version, destination)) in versions.iter().enumerate() {
         let route = Yaml::one("destination", destination.clone());
         if position == last {
-            http.push(Istio.entry(None, &Yaml::map(), whens, &route));
+            http.push(Istio.entry(None, kept, whens, &route));
             continue;
         }
         let mut asking: Vec<Yaml> =
@@ -190,7 +191,7 @@ pub fn plain(
         if asking.is_empty() {
             asking.push(Istio.with_header(None, header, version));
         }
-        http.push(Istio.entry(None, &Yaml::map(), &asking, &route));
+        http.push(Istio.entry(None, kept, &asking, &route));
     }
     Yaml::one("apiVersion", "networking.istio.io/v1")
         .with("kind", "VirtualService")

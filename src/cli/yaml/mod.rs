@@ -120,6 +120,24 @@ impl Yaml {
         line
     }
 
+    /// The value as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        use serde_json::Value;
+        match self {
+            Self::Null => Value::Null,
+            Self::Number(number) if number.fract() == 0.0 && number.abs() < 9e15 => {
+                Value::from(*number as i64)
+            }
+            Self::Number(number) => Value::from(*number),
+            Self::Bool(value) => Value::from(*value),
+            Self::Text(text) => Value::from(text.as_str()),
+            Self::List(items) => items.iter().map(Self::json).collect(),
+            Self::Map(entries) => {
+                entries.iter().map(|entry| (entry.key.clone(), entry.value.json())).collect()
+            }
+        }
+    }
+
     /// The value on one line for a comment, which tears none of its texts.
     pub fn shown(&self) -> String {
         let mut line = String::new();
