@@ -286,6 +286,13 @@ async def after_the_trip(shop: Shop) -> Any:
     return reply.one("x-cohort-checkout"), reply.one("x-cohort-reason")
 
 
+async def remembered_trip(shop: Shop) -> str | None:
+    """The reason for a user of the canary, once it was taken out under the first configuration."""
+    if shop.should:
+        assert await tripped(canary=FAILING)(shop)
+    return (await shop.ask(("x-user-id", IN_5))).one("x-cohort-reason")
+
+
 async def tried_again(shop: Shop) -> bool:
     """Whether the canary is tried again soon after being taken out."""
     should, shop.should = shop.should, True
@@ -477,6 +484,7 @@ LINES: dict[str, Line] = {
     "rollouts[0]/versions[1]/weight": Line(by_user(IN_25), STABLE, 25),
     "rollouts[0]/versions[1]/cluster": Line(by_user(IN_5, **BY_CLUSTER), CANARY, "checkout-v1"),
     "rollouts[0]/versions[1]/drain": Line(pin_from_before, "HASH", True, both(not_yet, put(versions__1__weight=0))),
+    "rollouts[0]/versions[1]/revision": Line(remembered_trip, "FALLBACK", "2.4.2"),
     "rollouts[0]/versions[1]/requestHeaders/x-feature-new-cart": Line(
         reached("x-feature-new-cart", ("x-user-id", IN_5)), ["on"], "maybe"
     ),
