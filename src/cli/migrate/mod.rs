@@ -53,11 +53,16 @@ pub fn run(args: &Migrate, out: &mut dyn Write, err: &mut dyn Write) -> io::Resu
         }
     }
     let Some(text) = migrated(&documents) else {
-        return complain(
-            err,
-            &args.files.join(", "),
-            &format!("found nothing to migrate, allowed: {ALLOWED}"),
-        );
+        let is_rule = |(_, node): &(&str, Node)| {
+            node.get("kind").and_then(Node::text) == Some("DestinationRule")
+        };
+        let hint = if documents.iter().any(is_rule) {
+            " (a DestinationRule names the key: give the VirtualService or HTTPRoute along with it)"
+        } else {
+            ""
+        };
+        let why = format!("found nothing to migrate, allowed: {ALLOWED}{hint}");
+        return complain(err, &args.files.join(", "), &why);
     };
     out.write_all(text.as_bytes())?;
     check(&text, out, err)

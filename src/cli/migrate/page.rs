@@ -57,6 +57,12 @@ fn notes(run: &Run<'_>, made: &[(&Resource<'_>, Made)]) -> Vec<String> {
             continue;
         }
         let from = resource.from();
+        if !resource.used.get() && resource.kind() == "DestinationRule" {
+            notes.push(format!(
+                "{from} says nothing about versions that the other files divide: passed over."
+            ));
+            continue;
+        }
         if !resource.used.get() {
             notes.push(format!("{from} says nothing about versions: passed over."));
             continue;

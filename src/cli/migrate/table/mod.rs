@@ -3,7 +3,7 @@
 //! one of the versions a rule, and the table is written anew with the rollout's header.
 
 use super::super::yaml::{shown, Yaml};
-use super::condition::{and, any, crossed, not};
+use super::condition::{and, any, condition_fault, crossed, not};
 use super::draft::{Draft, Version};
 use super::matches::Read;
 use super::run::{Key, Run};
@@ -70,6 +70,10 @@ pub struct Table<'r> {
     /// What divides users anew with every request.
     pub divider: &'static str,
 }
+
+/// A comment above `match`.
+const AHEAD: &str =
+    "Requests that an earlier route takes get a decision too, but are not routed by it.";
 
 /// A rollout of a table.
 struct Group {
@@ -272,17 +276,19 @@ impl Table<'_> {
             let Some(base) = self.at(*at) else { continue };
             let earlier = self.earlier(*at, group);
             if earlier.iter().any(|when| when.read.whole().is_none()) {
-                note.push("Requests that a route in front of it takes are decided too, and not routed by it.");
+                note.push(AHEAD);
             }
             let conditions: Vec<Yaml> =
                 earlier.iter().filter_map(|when| when.read.whole().cloned()).collect();
+            // An expression over many paths may be longer than the filter takes.
             let other = if conditions.is_empty() { None } else { any(&conditions) };
+            let other = other.filter(|other| condition_fault(&not(other)).is_none());
             if other.is_none() && !conditions.is_empty() {
-                note.push("Requests that a route in front of it takes are decided too, and not routed by it.");
+                note.push(AHEAD);
             }
             let whens = base.whens.iter().map(|when| {
                 if when.read.whole().is_none() {
-                    note.push("A condition cannot ask for all that the route asks for: more is decided than routed.");
+                    note.push("A condition cannot ask for everything that the route asks for: more requests get a decision than are routed by it.");
                 }
                 when.read.condition.clone()
             });

@@ -136,3 +136,14 @@ fn flags_keep_their_users_where_they_can() {
     assert!(!only(&flag("[[\"x\", 1], [\"y\", 2]]")).contains("hashScheme"));
     assert!(!only(&flag("[{\"var\": \"email\"}, [\"x\", 1], [\"y\", 1]]")).contains("hashScheme"));
 }
+
+#[test]
+fn many_routes_in_front_of_a_split_leave_it_its_hosts() {
+    let front: String = (0..80)
+        .map(|n| format!("{{match: [{{uri: {{prefix: /a-rather-long-path-{n}}}}}], route: [{{destination: {{host: files}}}}]}}, "))
+        .collect();
+    let split =
+        "{route: [{destination: {host: a}, weight: 9}, {destination: {host: b}, weight: 1}]}";
+    let rollout = only(&virtual_service(&format!("{front}{split}")));
+    assert!(rollout.contains("match: [{host: {exact: shop.example.com}}]"), "{rollout}");
+}
