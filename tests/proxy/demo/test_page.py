@@ -274,6 +274,8 @@ async def test_the_curl_of_the_page_asks_as_a_user(stage: Stage):
     words = shlex.split(await stage.text("#ask"))
     assert words[:2] == ["curl", "-i"] and words[3] == "-H"
     header, _, value = words[4].partition(": ")
+    # Who is on stable at 5 % and on the canary at 30 %.
+    assert value in canaries(30) - canaries(5)
     async with aiohttp.ClientSession() as http, http.get(words[2], headers={header: value}) as answer:
         assert answer.headers[await stage.text("#ask-header")] in ("stable", "canary")
 

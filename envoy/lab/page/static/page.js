@@ -315,7 +315,9 @@ function begin(all) {
     $("outage").replaceChildren("Stop its service: ", command(all.tour.stop));
     $("repair").replaceChildren("Start it: ", command(all.tour.start));
   }
-  write($("ask"), `curl -i ${all.tour.ask} -H '${all.tour.header}: ${users[0]}'`);
+  // Somebody who is on stable at 5 % and on the canary at 30 %, as the tour has it.
+  const mover = users[buckets.findIndex((bucket) => bucket >= 5_000 && bucket < 30_000)];
+  write($("ask"), `curl -i ${all.tour.ask} -H '${all.tour.header}: ${mover}'`);
   write($("ask-header"), all.tour.answer);
   document.documentElement.dataset.sweeps = all.sweeps;
 }
