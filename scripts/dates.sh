@@ -10,15 +10,15 @@ clock=$PWD/target/clock/clock.so
 "${CC:-cc}" -O2 -Wall -Wextra -Werror -shared -fPIC -o "$clock" tests/clock/clock.c
 
 # cargo itself keeps today's date: it compares the dates of files.
-cargo test --quiet --no-run
+rust=(--lib --test cli --test decisions)
+cargo test --quiet --no-run "${rust[@]}"
 
-now=$(date +%s)
-for day in "$(date -u -d '+3 years' +%Y-%m-%dT%H:%M:%SZ)" 2028-02-29T23:59:00Z; do
-    moved=(env "CLOCK_OFFSET=$(($(date -d "$day" +%s) - now))" "LD_PRELOAD=$clock")
+for day in "$(date -u -d '+3 years' +%Y-%m-%dT%H:%M:%SZ)" 2028-02-29T12:00:00Z; do
+    moved=(env "CLOCK_OFFSET=$(($(date -d "$day" +%s) - $(date +%s)))" "LD_PRELOAD=$clock")
     shown=$("${moved[@]}" date -u +%Y-%m-%d)
     [ "$shown" = "${day%T*}" ] || { echo "the date is $shown instead of $day: $clock was not loaded" >&2; exit 1; }
     echo "== the tests that look at the clock, on $shown"
     runner=$(printf '"%s",' "${moved[@]}")
-    cargo test --quiet --config "target.'cfg(unix)'.runner = [${runner%,}]" --lib --test cli --test decisions
+    cargo test --quiet --config "target.'cfg(unix)'.runner = [${runner%,}]" "${rust[@]}"
     "${moved[@]}" target/venv/bin/pytest tests/proxy -o cache_dir="$PWD/target/pytest-cache" -n "${JOBS:-2}" -m clock "$@"
 done

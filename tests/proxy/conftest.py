@@ -10,6 +10,7 @@ import pytest
 from lab import bootstrap
 from lab.envoy import Envoy
 from lab.service import Service
+from xdist.scheduler import LoadFileScheduling
 
 Launch = Callable[..., Awaitable[Envoy]]
 
@@ -27,6 +28,22 @@ def rollout(weight: float = 30, **more: Any) -> dict[str, Any]:
 
 def config(*rollouts: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"rollouts": list(rollouts), **more}
+
+
+#: Files whose tests share nothing: any worker may take any of them.
+APART = ("demo/test_scenarios.py", "demo/test_demo.py")
+
+
+class ByFile(LoadFileScheduling):
+    """The tests of a file go to one worker, because they share Envoys."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return nodeid if file.endswith(APART) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
