@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shlex
 import sys
@@ -25,7 +26,7 @@ from lab.process import Process
 from lab.scenarios.page import served
 from lab.service import Service
 from lab.until import until
-from playwright.async_api import CDPSession, Page
+from playwright.async_api import CDPSession, Page, Route
 
 EVERYBODY = crowd()
 ROLLOUT = {"name": "checkout", "versions": [{"name": "stable"}, {"name": "canary", "weight": 10}]}
@@ -212,6 +213,33 @@ async def test_the_line_that_changed_is_marked_and_in_sight(stage: Stage):
       });
     }"""
     assert await stage.page.evaluate(inside) == [['"weight": 31', True]]
+
+
+async def test_the_slider_stays_the_persons_until_the_server_has_answered(stage: Stage):
+    """Word of another change, from elsewhere, comes while the answer to this one is on its way."""
+    await stage.weight(10)
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def late(route: Route) -> None:
+        asked.set()
+        await answered.wait()
+        await route.continue_()
+
+    await stage.page.route("**/weight", late)
+    try:
+        await stage.press("#weight", "ArrowRight")
+        await asyncio.wait_for(asked.wait(), 20)
+        async with aiohttp.ClientSession(base_url=stage.url) as http:
+            async with http.post("/broken", json={"broken": False}) as answer:
+                assert answer.status == 200
+        await until(stage.news, "word of it", holds=lambda news: news[0] == "canary is repaired.", timeout=20)
+        await stage.press("#weight", *["ArrowRight"] * 3)
+        assert await stage.page.evaluate("document.querySelector('#weight').value") == "14"
+        answered.set()
+        await stage.in_force(14)
+    finally:
+        answered.set()
+        await stage.page.unroute("**/weight")
 
 
 #: Counts what begins to move by itself, and the longest time between two frames, from now on.

@@ -255,17 +255,23 @@ async function post(path, body) {
 }
 
 const setWeight = (weight) => post("weight", { weight });
+// The slider is the person's from a first move until the server has answered to the last.
+let moves = 0;
 $("weight").addEventListener("input", () => {
   dragging = true;
+  moves += 1;
   mark(Number($("weight").value));
 });
 // Arrow keys say `change` at every step; the last one counts.
 let pause;
 $("weight").addEventListener("change", () => {
   clearTimeout(pause);
-  pause = setTimeout(() => {
+  pause = setTimeout(async () => {
+    const last = moves;
+    await setWeight(Number($("weight").value));
+    if (last !== moves) return;
     dragging = false;
-    setWeight(Number($("weight").value));
+    if (state) show(state);
   }, 200);
 });
 for (const button of document.querySelectorAll("[data-weight]")) {
