@@ -102,7 +102,8 @@ impl Mutation {
             Data::List(items) => {
                 let mut kept: Vec<Node> = Vec::new();
                 for item in items {
-                    if self.dice.roll(1000) < self.rate / 4 {
+                    // A second virtual host could divide nothing, and so be none of the source.
+                    if depth > 1 && self.dice.roll(1000) < self.rate / 4 {
                         kept.push(item.clone());
                     }
                     kept.push(self.node(item, depth + 1));
