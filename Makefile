@@ -63,6 +63,18 @@ target/release/cohort: $(SOURCES)
 	@$(QUICK) cargo build --release --bin cohort
 	@touch $@
 
+.PHONY: native
+native: target/libcohort.so ## target/libcohort.so: the filter as a native Envoy module, a preview (docs/native.md)
+
+target/libcohort.so: $(SOURCES) scripts/native.sh
+	@echo "== the native module: $@"
+	@scripts/native.sh build
+
+# Panics where a request asks for it: for one test.
+target/panics/libcohort.so: $(SOURCES) scripts/native.sh
+	@echo "== the native module of the test with panics: $@"
+	@scripts/native.sh panics
+
 target/debug/cohort: $(SOURCES)
 	@echo "== the command, for the tests: $@"
 	@cargo build --bin cohort
@@ -111,7 +123,7 @@ page: ## who gets what, on a page in a browser, until Ctrl-C
 #: Check
 
 .PHONY: test
-test: test-rust test-proxy ## every test: of the code, and of the filter in a real Envoy
+test: target/libcohort.so target/panics/libcohort.so test-rust test-proxy ## every test: of the code, and of the filter in a real Envoy
 
 .PHONY: test-rust
 test-rust: target/cohort.wasm ## the tests of the code
@@ -134,6 +146,11 @@ test-compose: build $(VENV)/.done ## compose.yaml on a real Docker engine (needs
 test-matrix: $(BUILT) $(VENV)/.done ## the tests on a real Envoy, on every Envoy of ENVOY_VERSIONS (FILES='hostile reload')
 	@export $(TESTED); $(VENV)/bin/python scripts/matrix.py --versions "$(ENVOY_VERSIONS)" --out docs/compatibility.md $(FILES) -- -n $(JOBS) $(ARGS)
 
+.PHONY: test-native
+test-native: $(BUILT) target/libcohort.so target/panics/libcohort.so $(VENV)/.done ## the tests on a real Envoy, with the native module
+	@export $(LAB) $(TESTED) COHORT_EDGE=native; \
+	$(VENV)/bin/pytest tests/proxy --ignore tests/proxy/istio --ignore tests/proxy/demo $(CACHE) -n $(JOBS) $(ARGS)
+
 .PHONY: test-dates
 test-dates: $(BUILT) $(VENV)/.done ## the tests that look at the clock, three years ahead and on a leap day
 	@export $(LAB) $(TESTED) JOBS=$(JOBS); scripts/dates.sh $(ARGS)
@@ -147,6 +164,7 @@ lint: $(VENV)/.done $(TOOLS)/.done ## formatting, clippy natively and for wasm32
 	@echo "== cargo fmt"; cargo fmt --check; cargo fmt --check --manifest-path fuzz/Cargo.toml
 	@echo "== clippy, native"; cargo clippy --quiet --all-targets -- -D warnings
 	@echo "== clippy, wasm32"; scripts/wasm.sh clippy
+	@echo "== clippy, native module"; scripts/native.sh clippy
 	@echo "== cargo doc"; RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps
 	@echo "== ruff"; $(VENV)/bin/ruff check --quiet $(CODE)
 	@echo "== workflows"; $(TOOLS)/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yaml

@@ -16,7 +16,7 @@
 //! | 3 | [`config`] | the declarations, and what the keys mean together: a configuration that cannot be wrong |
 //! | 4 | [`engine`] | a configuration and a request to a decision; guard, health and ramp over a clock they are handed |
 //! | 5 | [`filter`] | a decision to effects on one HTTP stream, against a [`filter::Host`] |
-//! | 6 | `wasm` (wasm32, on the proxy-wasm SDK), `cli` (native) | the two edges |
+//! | 6 | `wasm` (wasm32, on the proxy-wasm SDK), `native` (a library for Envoy), `cli` (native) | the edges |
 //!
 //! # The path of one request
 //!
@@ -46,5 +46,7 @@ pub mod index;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cli;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod native;
 #[cfg(target_arch = "wasm32")]
 mod wasm;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of the crate and their floors, as `src/lib.rs` and the map in it say.
-const FLOORS: [(&str, u32); 10] = [
+const FLOORS: [(&str, u32); 11] = [
     ("hash", 0),
     ("http", 0),
     ("index", 0),
@@ -15,7 +15,17 @@ const FLOORS: [(&str, u32); 10] = [
     ("engine", 4),
     ("filter", 5),
     ("wasm", 6),
+    ("native", 6),
     ("cli", 6),
+];
+
+/// The files that may hold unsafe code, and the most blocks of it: those that call the host, or are called.
+const UNSAFE: [(&str, usize); 5] = [
+    ("wasm/abi.rs", 11),
+    ("native/abi/mod.rs", 8),
+    ("native/abi/stream.rs", 12),
+    ("native/abi/config.rs", 10),
+    ("native/hooks.rs", 15),
 ];
 
 /// The most lines of a source file.
@@ -179,12 +189,12 @@ fn what_can_panic_is_denied() {
 fn only_the_calls_to_the_host_are_unsafe() {
     for (file, text) in sources() {
         let code = code(&text);
-        if file == "wasm/abi.rs" {
+        if let Some((_, most)) = UNSAFE.iter().find(|(known, _)| *known == file) {
             let (blocks, reasons) =
                 (code.matches("unsafe {").count(), text.matches("// SAFETY: ").count());
             assert!(
-                (1..=11).contains(&blocks) && reasons == blocks,
-                "{reasons} reasons for {blocks} blocks"
+                (1..=*most).contains(&blocks) && reasons >= blocks,
+                "src/{file}: {reasons} reasons for {blocks} blocks"
             );
             continue;
         }
@@ -198,7 +208,8 @@ fn only_the_calls_to_the_host_are_unsafe() {
 fn the_filter_asks_its_host_for_the_time_and_the_randomness() {
     // On wasm32-unknown-unknown the standard library's clock panics, and its hash maps are seeded alike.
     for (file, text) in sources() {
-        if file.starts_with("cli/") {
+        // The native edge is the host.
+        if file.starts_with("cli/") || file.starts_with("native/") {
             continue;
         }
         for word in ["SystemTime", "Instant::now", "HashMap", "HashSet", "thread::spawn", "std::fs"]

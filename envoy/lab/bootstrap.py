@@ -84,6 +84,38 @@ def wasm(file: dict[str, Any]) -> dict[str, Any]:
     return file["resources"][0]["typed_config"]["config"]
 
 
+_NATIVE = "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter"
+_WASM = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"
+
+
+def native(file: Mapping[str, Any], library: Path) -> dict[str, Any]:
+    """A filter file of the Wasm filter as one of the native module, with the same name and configuration."""
+    resource = file["resources"][0]
+    plugin = wasm(dict(file))
+    told = {
+        "@type": _NATIVE,
+        "dynamic_module_config": {"module": {"local": {"filename": str(library)}}, "do_not_close": True},
+        "filter_name": plugin["name"],
+    }
+    if "configuration" in plugin:
+        told["filter_config"] = plugin["configuration"]
+    return {"resources": [{**resource, "typed_config": told}]}
+
+
+def allow_native(boot: dict[str, Any]) -> None:
+    """Lets a bootstrap discover the native module, its metrics under their own names."""
+    for index in range(len(boot["static_resources"]["listeners"])):
+        for one in connection_manager(boot, index)["http_filters"]:
+            types = one.get("config_discovery", {}).get("type_urls", [])
+            types[:] = [_NATIVE if name == _WASM else name for name in types]
+    buckets = boot["stats_config"]["histogram_bucket_settings"]
+    prefix = "dynamicmodulescustom.cohort_request_duration_milliseconds"
+    buckets.append({**copy.deepcopy(buckets[0]), "match": {"prefix": prefix}})
+    flag = {"envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix": True}
+    layers = boot.setdefault("layered_runtime", {}).setdefault("layers", [])
+    layers.append({"name": "native", "static_layer": flag})
+
+
 # --- changes -----------------------------------------------------------------------------------------
 
 

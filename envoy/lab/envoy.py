@@ -64,6 +64,22 @@ def module() -> Path:
     return path
 
 
+def library() -> Path:
+    """The native module to load: what the variable COHORT_NATIVE names, else `target/libcohort.so`."""
+    path = Path(os.environ.get("COHORT_NATIVE") or REPOSITORY / "target" / "libcohort.so").resolve()
+    if not path.exists():
+        raise EnvoyFailed(f"no native module at {path}: run `make native`")
+    return path
+
+
+def edge() -> str:
+    """What stands between Envoy and the filter: `wasm`, or `native` where the variable COHORT_EDGE says so."""
+    name = os.environ.get("COHORT_EDGE") or "wasm"
+    if name not in ("wasm", "native"):
+        raise EnvoyFailed(f"COHORT_EDGE: found {name}, allowed: wasm or native")
+    return name
+
+
 class Metrics:
     """What `/stats/prometheus` says at one instant."""
 
@@ -143,6 +159,8 @@ class Envoy:
     - `early_removal`: whether the connection manager removes what `config` writes before it chooses a first route.
     - `stats_matcher`: as in a bootstrap's `stats_config`.
     - `concurrency`: workers.
+    - `edge`: `wasm` or `native`; default: what COHORT_EDGE says, else `wasm`.
+    - `native`: the native module to load in place of `library()`.
     - `log_level`: of Envoy; the filter's own log (component `wasm`) is kept from `wasm_log_level` up.
     """
 
@@ -162,12 +180,17 @@ class Envoy:
         concurrency: int = 1,
         envoy: str | None = None,
         wasm: Path | None = None,
+        edge: str | None = None,
+        native: Path | None = None,
         log_level: str = "warning",
         wasm_log_level: str = "info",
         extra_args: Iterable[str] = (),
     ) -> None:
         self._binary = envoy
         self._wasm = wasm
+        #: The native module to load, to change before `apply_filter`.
+        self.native = native
+        self.edge = edge or globals()["edge"]()
         self._concurrency = concurrency
         self._log_levels = (log_level, wasm_log_level)
         self._extra_args = list(extra_args)
@@ -181,6 +204,8 @@ class Envoy:
         if stats_matcher is not None:
             self.bootstrap["stats_config"]["stats_matcher"] = dict(stats_matcher)
         plugin = boots.wasm(self.filter)
+        #: Of the process: the native module has no VM with an environment of its own.
+        self._environment = env if self.edge == "native" else None
         if env:
             plugin["vm_config"]["environment_variables"] = {"key_values": dict(env)}
         if vm_id is not None:
@@ -224,7 +249,10 @@ class Envoy:
     async def _start(self) -> None:
         self.watched = self.directory / "config"
         (self.watched / "endpoints").mkdir(parents=True)
-        boots.wasm(self.filter)["vm_config"]["code"] = {"local": {"filename": str(self._wasm or module())}}
+        if self.edge == "wasm":
+            boots.wasm(self.filter)["vm_config"]["code"] = {"local": {"filename": str(self._wasm or module())}}
+        else:
+            boots.allow_native(self.bootstrap)
         boots.relocate(self.bootstrap, self.watched, self._clusters)
         for one in boots.clusters(self.bootstrap):
             self._write_endpoints(one["name"], self._clusters.get(one["name"], []))
@@ -242,7 +270,8 @@ class Envoy:
                 *("-c", str(config_path)),
                 *("--admin-address-path", str(admin_path)),
                 *("--log-path", str(self.log_path)),
-                *("--log-level", level, "--component-log-level", f"wasm:{wasm_level}"),
+                *("--log-level", level),
+                *("--component-log-level", f"wasm:{wasm_level},dynamic_modules:{wasm_level}"),
                 *("--file-flush-interval-msec", "20"),
                 *("--concurrency", str(self._concurrency)),
                 "--disable-hot-restart",
@@ -250,6 +279,7 @@ class Envoy:
             ],
             log=self.directory / "stderr.log",
             stdout=self.access_log_path,
+            env=self._environment,
         )
         await self._await(lambda: admin_path.exists() and admin_path.read_text(), "an admin address")
         self.admin_port = int(admin_path.read_text().rpartition(":")[2])
@@ -339,7 +369,8 @@ class Envoy:
     def _write_filter(self) -> bool:
         """Whether the file says what it said before."""
         before = self.filter_path.read_text() if self.filter_path.exists() else None
-        _replace(self.filter_path, self.filter)
+        native = self.edge == "native"
+        _replace(self.filter_path, boots.native(self.filter, self.native or library()) if native else self.filter)
         return before == self.filter_path.read_text()
 
     def _write_endpoints(self, name: str, addresses: list[Address]) -> None:
@@ -445,7 +476,8 @@ class Envoy:
 
     def filter_log(self) -> list[str]:
         """The lines that the filter wrote."""
-        return [line for line in self.log().splitlines() if "wasm log" in line]
+        mark = "wasm log" if self.edge == "wasm" else "[dynamic_modules]"
+        return [line for line in self.log().splitlines() if mark in line]
 
     def access_log(self) -> list[str]:
         return self.access_log_path.read_text(errors="replace").splitlines()

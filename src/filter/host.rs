@@ -81,6 +81,10 @@ pub trait Host: Surroundings {
     /// read, `None` that there is nothing yet.
     fn set_shared(&self, key: &str, value: &[u8], ticket: Option<u32>) -> bool;
 
+    /// Whether calls can be sent from here; where not, another worker sends them.
+    fn sends_calls(&self) -> bool {
+        true
+    }
     /// Sends a request; the answer comes with the token. `None` if it cannot be sent.
     fn call(&self, call: Call<'_>) -> Option<u32>;
 }

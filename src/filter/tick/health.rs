@@ -44,6 +44,9 @@ impl<H: Host> WatchedVersion<'_, H> {
             None => watch.state.get(),
         };
         watch.state.set(state);
+        if !self.host.sends_calls() {
+            return false;
+        }
         let Some(next) = state.poll(health, self.now) else { return false };
         let won =
             !record.shared || self.host.set_shared(&watch.key, &next.to_bytes(), record.ticket);

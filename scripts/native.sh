@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# The native Envoy module: `native.sh build` leaves target/libcohort.so, `native.sh panics` the library of the test
+# that panics on request in target/panics/libcohort.so, `native.sh clippy` checks the edge, and `native.sh link ...`
+# is the linker of the other two.
+#
+# TARGET names another machine, such as aarch64-unknown-linux-gnu (needs its library from rustup, and its linker:
+# Debian's gcc-aarch64-linux-gnu).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+do=${1:-build}
+shift || true
+target=${TARGET:-$(rustc -vV | sed -n 's/^host: //p')}
+
+say() { echo "   $*" >&2; }
+
+# A distroless image has no libgcc_s.so.1: what unwinds the stack is linked in, from libgcc_eh.a.
+link() {
+    local arguments=() argument compiler=cc
+    [ "$(uname -m)" = "${COHORT_LINK_FOR%%-*}" ] || compiler=${COHORT_LINK_FOR%%-*}-linux-gnu-gcc
+    for argument in "$@"; do
+        [ "$argument" = -lgcc_s ] && argument=-lgcc_eh
+        arguments+=("$argument")
+    done
+    exec "$compiler" "${arguments[@]}"
+}
+
+build() {
+    local variable=CARGO_TARGET_${target^^}_LINKER flags="" folder
+    export COHORT_LINK_FOR=$target "${variable//-/_}=$PWD/target/native-linker"
+    mkdir -p target
+    printf '#!/bin/sh\nexec "%s" link "$@"\n' "$PWD/scripts/native.sh" >target/native-linker
+    chmod +x target/native-linker
+    # No folder of this machine in the messages of a panic.
+    cargo fetch --quiet
+    for folder in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
+        flags+="--remap-path-prefix=$folder=crates"$'\x1f'
+    done
+    CARGO_ENCODED_RUSTFLAGS=${flags%$'\x1f'} cargo build --lib --target "$target" "$@"
+}
+
+# The last name changes at once, so that an Envoy that has the old one loaded keeps it whole.
+place() {
+    cp "$1" "$2.new"
+    mv "$2.new" "$2"
+    say "$(wc -c <"$2" | tr -d ' ') bytes; needs $(readelf -d "$2" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | paste -sd ' ')"
+}
+
+case $do in
+    link) link "$@" ;;
+    build)
+        build --profile native --features native
+        place "target/$target/native/libcohort.so" target/libcohort.so
+        ;;
+    panics)
+        build --features native-panics
+        mkdir -p target/panics
+        place "target/$target/debug/libcohort.so" target/panics/libcohort.so
+        ;;
+    clippy) cargo clippy --quiet --lib --features native -- -D warnings ;;
+    *)
+        say "usage: native.sh build|panics|clippy"
+        exit 2
+        ;;
+esac

@@ -1,0 +1,288 @@
+//! [`Host`] on top of Envoy's callbacks and of what the process shares.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::config::Millis;
+use crate::engine::Surroundings;
+use crate::filter::{Call, Host, MetricId, MetricKind, Shared};
+use crate::http::{address, Headers};
+
+use super::abi::{self, Attribute, Map, StreamHandle};
+use super::process;
+use super::settings::Settings;
+
+/// Envoy, seen from one hook.
+pub struct Proxy<'a> {
+    settings: &'a Settings,
+    /// The stream whose hook runs; `None` on the main thread.
+    stream: Option<StreamHandle>,
+    /// In a thread that is not Envoy's, what was counted there: its metrics can be touched only from its own.
+    apart: Option<RefCell<Vec<(MetricId, u64)>>>,
+    /// The period of ticks that was asked for.
+    pub period: Cell<Option<Millis>>,
+    /// Whether a newer configuration came to this thread before this one did. It then goes by itself: the records
+    /// and the state in this thread are the newer one's.
+    pub late: Cell<bool>,
+    /// Whether the hook wrote a request header, so that Envoy has to choose the route anew.
+    routed: Cell<bool>,
+}
+
+impl<'a> Proxy<'a> {
+    /// On the main thread.
+    pub fn main(settings: &'a Settings) -> Self {
+        Self {
+            settings,
+            stream: None,
+            apart: None,
+            period: Cell::new(None),
+            late: Cell::new(false),
+            routed: Cell::new(false),
+        }
+    }
+
+    /// In a thread that the main thread waits for.
+    pub fn apart(settings: &'a Settings) -> Self {
+        Self { apart: Some(RefCell::default()), ..Self::main(settings) }
+    }
+
+    /// What was counted in a thread of its own.
+    pub fn into_counted(self) -> Vec<(MetricId, u64)> {
+        self.apart.map(RefCell::into_inner).unwrap_or_default()
+    }
+
+    /// Tells Envoy what was counted, and by how much.
+    pub fn tell(&self, counter: MetricId, by: u64) {
+        let Some(series) = process::series(counter) else { return };
+        let Some(id) = self.settings.metrics.id(series.metric) else { return };
+        match self.stream {
+            Some(stream) => stream.increment(id, &series.values, by),
+            None => self.settings.handle.increment(id, &series.values, by),
+        }
+    }
+
+    pub fn stream(settings: &'a Settings, stream: StreamHandle) -> Self {
+        Self { stream: Some(stream), ..Self::main(settings) }
+    }
+
+    /// Takes over what was counted so far: Envoy forgets a counter with the last configuration that has touched it.
+    pub fn keep_counters(&self) {
+        for series in process::counters() {
+            if let Some(id) = self.settings.metrics.id(series.metric) {
+                self.settings.handle.increment(id, &series.values, 0);
+            }
+        }
+    }
+
+    /// At the end of the hook of the request's headers.
+    pub fn choose_route(&self) {
+        if let Some(stream) = self.stream.filter(|_| self.routed.get()) {
+            stream.clear_route_cache();
+        }
+    }
+}
+
+impl Surroundings for Proxy<'_> {
+    fn client_address(&self) -> Option<IpAddr> {
+        address::parse(&self.stream?.attribute(Attribute::SourceAddress)?)
+    }
+
+    fn connection_id(&self) -> Option<u64> {
+        self.stream?.integer(Attribute::ConnectionId)
+    }
+
+    fn peer_principal(&self) -> Option<Vec<u8>> {
+        self.stream?.attribute(Attribute::ConnectionUriSanPeerCertificate)
+    }
+
+    fn random(&self) -> Option<[u8; 16]> {
+        abi::random()
+    }
+}
+
+impl Host for Proxy<'_> {
+    fn now(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn monotonic(&self) -> u64 {
+        process::monotonic()
+    }
+
+    /// A variable of the process: a library has no environment of its own.
+    fn environment(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    fn plugin_name(&self) -> String {
+        self.settings.name.clone()
+    }
+
+    fn root_id(&self) -> String {
+        if self.late.get() {
+            format!("late {}", self.settings.number)
+        } else {
+            String::new()
+        }
+    }
+
+    fn set_tick_period(&self, period: Millis) {
+        self.period.set(Some(period));
+    }
+
+    fn request_headers(&self) -> Headers {
+        self.headers(Map::RequestHeaders)
+    }
+
+    fn set_request_header(&self, name: &str, value: &[u8]) {
+        self.set(Map::RequestHeaders, name.as_bytes(), Some(value));
+    }
+
+    fn remove_request_header(&self, name: &[u8]) {
+        self.set(Map::RequestHeaders, name, None);
+    }
+
+    fn request_trailers(&self) -> Headers {
+        self.headers(Map::RequestTrailers)
+    }
+
+    fn remove_request_trailer(&self, name: &[u8]) {
+        self.set(Map::RequestTrailers, name, None);
+    }
+
+    fn response_header(&self, name: &str) -> Option<Vec<u8>> {
+        self.stream?.header(Map::ResponseHeaders, name)
+    }
+
+    fn response_trailer(&self, name: &str) -> Option<Vec<u8>> {
+        self.stream?.header(Map::ResponseTrailers, name)
+    }
+
+    fn set_response_header(&self, name: &str, value: &str) {
+        self.set(Map::ResponseHeaders, name.as_bytes(), Some(value.as_bytes()));
+    }
+
+    fn add_response_header(&self, name: &str, value: &str) {
+        if let Some(stream) = self.stream {
+            stream.add_header(Map::ResponseHeaders, name, value.as_bytes());
+        }
+    }
+
+    fn response_flags(&self) -> Option<u64> {
+        self.stream?.integer(Attribute::ResponseFlags)
+    }
+
+    fn response_details(&self) -> Option<Vec<u8>> {
+        self.stream?.attribute(Attribute::ResponseCodeDetails)
+    }
+
+    fn define_metric(&self, kind: MetricKind, name: &str) -> Option<MetricId> {
+        let series = process::series_named(name, kind)?;
+        // A counter is there from the start, at 0, as in a VM.
+        if kind == MetricKind::Counter {
+            self.increment(series, 0);
+        }
+        Some(series)
+    }
+
+    fn increment(&self, counter: MetricId, by: u64) {
+        let Some(series) = process::series(counter) else { return };
+        series.add(by);
+        match &self.apart {
+            Some(counted) => counted.borrow_mut().push((counter, by)),
+            None => self.tell(counter, by),
+        }
+    }
+
+    fn record(&self, metric: MetricId, value: u64) {
+        if self.apart.is_some() {
+            return;
+        }
+        let Some(series) = process::series(metric) else { return };
+        let Some(id) = self.settings.metrics.id(series.metric) else { return };
+        let values = &series.values;
+        match (series.kind, self.stream) {
+            (MetricKind::Histogram, Some(stream)) => stream.record(id, values, value),
+            (MetricKind::Gauge, Some(stream)) => stream.set_gauge(id, values, value),
+            (MetricKind::Gauge, None) => self.settings.handle.set_gauge(id, values, value),
+            // Only streams have durations.
+            (MetricKind::Histogram, None) | (MetricKind::Counter, _) => {}
+        }
+    }
+
+    fn total(&self, counter: MetricId) -> Option<u64> {
+        Some(process::series(counter)?.total())
+    }
+
+    fn shared(&self, key: &str) -> Shared {
+        process::record(key)
+    }
+
+    fn set_shared(&self, key: &str, value: &[u8], ticket: Option<u32>) -> bool {
+        process::set_record(key, value, ticket)
+    }
+
+    /// Only the main thread's ticks send calls: a worker has no place for the answer.
+    fn sends_calls(&self) -> bool {
+        self.stream.is_none()
+    }
+
+    fn call(&self, call: Call<'_>) -> Option<u32> {
+        let headers = [
+            (":method", "GET"),
+            (":path", call.path),
+            (":authority", call.authority),
+            ("user-agent", "cohort-health-check"),
+        ];
+        let number = self.settings.handle.call(call.cluster, &headers, call.timeout)?;
+        u32::try_from(number).ok()
+    }
+}
+
+impl Proxy<'_> {
+    fn headers(&self, map: Map) -> Headers {
+        self.stream.map(|stream| stream.headers(map)).unwrap_or_default()
+    }
+
+    fn set(&self, map: Map, name: &[u8], value: Option<&[u8]>) {
+        let Some(stream) = self.stream else { return };
+        stream.set_header(map, name, value);
+        if matches!(map, Map::RequestHeaders) {
+            self.routed.set(true);
+        }
+    }
+}
+
+/// Sends log lines and panics to Envoy's log, component `dynamic_modules`.
+pub fn start_logging() {
+    static LOGGER: Logger = Logger;
+    if log::set_logger(&LOGGER).is_ok() {
+        log::set_max_level(log::LevelFilter::Debug);
+    }
+    std::panic::set_hook(Box::new(|panic| abi::log(CRITICAL, &format!("cohort: {panic}"))));
+}
+
+const CRITICAL: u32 = 5;
+
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        abi::logs(number(metadata.level()))
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            abi::log(number(record.level()), &format!("cohort: {}", record.args()));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// The level as Envoy counts: 0 is trace.
+fn number(level: log::Level) -> u32 {
+    5 - level as u32
+}

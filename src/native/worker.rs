@@ -1,0 +1,131 @@
+//! What each thread keeps for itself: the filter's plugin for each configuration, made where it is first needed.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use crate::config::Millis;
+use crate::filter::{Host, Identity, MetricKind, Plugin, Stream};
+
+use super::abi::StreamHandle;
+use super::host::Proxy;
+use super::metrics::PANICS;
+use super::process;
+use super::settings::Settings;
+
+/// A configuration in one thread.
+struct Loaded {
+    settings: Arc<Settings>,
+    plugin: Plugin,
+    period: Cell<Millis>,
+    /// On the monotonic clock.
+    ticked: Cell<Millis>,
+}
+
+thread_local! {
+    static LOADED: RefCell<Vec<Rc<Loaded>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Loaded {
+    /// The configuration in this thread; loads it where this is the first time that it is asked for.
+    fn of(settings: &Arc<Settings>, proxy: &Proxy<'_>) -> Rc<Self> {
+        let known = LOADED.with_borrow(|all| {
+            all.iter().rev().find(|one| one.settings.number == settings.number).cloned()
+        });
+        known.unwrap_or_else(|| {
+            proxy.late.set(LOADED.with_borrow(|all| {
+                let same = |one: &&Rc<Self>| one.settings.name == settings.name;
+                all.iter().filter(same).any(|one| one.settings.number > settings.number)
+            }));
+            let mut plugin = Plugin::new();
+            // Whether it is accepted was said when Envoy asked: by now it is in force.
+            plugin.on_configure(proxy, &settings.bytes);
+            let now = process::monotonic() / 1_000_000;
+            let period = proxy.period.take().unwrap_or(0);
+            let loaded = Rc::new(Self {
+                settings: Arc::clone(settings),
+                plugin,
+                period: Cell::new(period),
+                ticked: Cell::new(now),
+            });
+            LOADED.with_borrow_mut(|all| {
+                all.retain(|one| !one.settings.ended.load(Ordering::Relaxed));
+                all.push(Rc::clone(&loaded));
+            });
+            loaded
+        })
+    }
+
+    fn tick(&self, proxy: &Proxy<'_>) {
+        self.ticked.set(process::monotonic() / 1_000_000);
+        self.plugin.on_tick(proxy);
+        if let Some(period) = proxy.period.take() {
+            self.period.set(period);
+        }
+    }
+}
+
+/// A new stream. A worker has no clock that wakes it: its ticks come with its requests, before they are decided.
+pub fn stream(settings: &Arc<Settings>, handle: StreamHandle) -> Stream {
+    let proxy = Proxy::stream(settings, handle);
+    let loaded = Loaded::of(settings, &proxy);
+    let now = process::monotonic() / 1_000_000;
+    let period = loaded.period.get();
+    if period > 0 && now.saturating_sub(loaded.ticked.get()) >= period {
+        loaded.tick(&proxy);
+    }
+    loaded.plugin.stream()
+}
+
+/// Whether a configuration is accepted, from a thread that has seen no other: as a proxy asks a throw-away VM.
+pub fn accepts(settings: &Settings) -> bool {
+    let asked = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let proxy = Proxy::apart(settings);
+            let accepted = Plugin::new().on_configure(&proxy, &settings.bytes);
+            (accepted, proxy.into_counted())
+        });
+        thread.join()
+    });
+    let (accepted, counted) = asked.unwrap_or_default();
+    let proxy = Proxy::main(settings);
+    counted.into_iter().for_each(|(counter, by)| proxy.tell(counter, by));
+    accepted
+}
+
+/// Loads a configuration that was accepted into the main thread, and has it tick.
+pub fn start(settings: &Arc<Settings>) {
+    let proxy = Proxy::main(settings);
+    proxy.keep_counters();
+    let loaded = Loaded::of(settings, &proxy);
+    settings.ticker.set_period(loaded.period.get());
+    if let Some(waker) = settings.handle.waker() {
+        settings.ticker.start(waker);
+    }
+}
+
+/// A tick of the main thread.
+pub fn tick(settings: &Arc<Settings>) {
+    settings.ticker.came();
+    let proxy = Proxy::main(settings);
+    let loaded = Loaded::of(settings, &proxy);
+    loaded.tick(&proxy);
+    settings.ticker.set_period(loaded.period.get());
+    let panics = process::take_panics();
+    if panics > 0 {
+        let plugin = Identity::of(&proxy).plugin;
+        let series = format!("{PANICS}.plugin=.={plugin};.;");
+        if let Some(id) = proxy.define_metric(MetricKind::Counter, &series) {
+            proxy.increment(id, panics);
+        }
+    }
+}
+
+/// An answer to a call, on the main thread.
+pub fn answered(settings: &Arc<Settings>, token: u64, status: Option<u16>) {
+    let proxy = Proxy::main(settings);
+    if let Ok(token) = u32::try_from(token) {
+        Loaded::of(settings, &proxy).plugin.on_call_response(&proxy, token, status);
+    }
+}
