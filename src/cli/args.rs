@@ -43,6 +43,7 @@ macro_rules! both {
 const VALIDATE_EXAMPLES: (&str, &str) = both!(
     "cohort validate checkout.yaml",
     "cohort validate envoy/*.yaml istio/wasmplugin.yaml",
+    "cohort validate deploy/",
     "kubectl get wasmplugins -A -o yaml | cohort validate -"
 );
 
@@ -95,6 +96,7 @@ pub enum Command {
     Explain(Explain),
     Simulate(Simulate),
     Migrate(Migrate),
+    Early(Early),
     /// Print the JSON Schema of the configuration.
     ///
     /// With it an editor completes and checks a configuration. In a YAML file, for editors with the
@@ -123,7 +125,7 @@ pub enum Command {
 #[derive(Args, Debug)]
 #[command(after_help = VALIDATE_EXAMPLES.0, after_long_help = VALIDATE_EXAMPLES.1)]
 pub struct Validate {
-    /// The files to check.
+    /// The files to check, or folders: every YAML and JSON file below.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<String>,
 
@@ -223,6 +225,23 @@ Examples:
   cohort migrate ingress.yaml > checkout.yaml
   kubectl get canary checkout -o yaml | cohort migrate - | cohort validate -")]
 pub struct Migrate {
+    /// The files to read; - is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<String>,
+}
+
+/// Print what makes the proxy remove the output headers that clients send.
+///
+/// The proxy chooses a first route before any filter runs, and all of its routes when the filter is not
+/// there. What is printed removes the headers before both: an EnvoyFilter for a WasmPlugin or
+/// TrafficExtension, a ClientTrafficPolicy for an EnvoyExtensionPolicy, and for a plain or Envoy
+/// configuration the lines to add to the connection manager.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cohort early wasmplugin.yaml | kubectl apply -f -
+  cohort early policy.yaml httproute.yaml > client-traffic-policy.yaml")]
+pub struct Early {
     /// The files to read; - is standard input.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<String>,

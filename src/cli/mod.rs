@@ -4,6 +4,7 @@
 //! module is one subcommand.
 
 mod args;
+mod early;
 mod explain;
 mod lint;
 mod migrate;
@@ -53,6 +54,7 @@ fn carry_out(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> io::
         Command::Explain(args) => explain::run(&args, out, err),
         Command::Simulate(args) => simulate::run(&args, out, err),
         Command::Migrate(args) => migrate::run(&args, out, err),
+        Command::Early(args) => early::run(&args, out, err),
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&config::schema())?;
             writeln!(out, "{schema}")?;

@@ -55,7 +55,7 @@ impl Report<'_> {
         }
     }
 
-    fn warning(&mut self, file: &str, warning: &Warning) -> io::Result<()> {
+    pub fn warning(&mut self, file: &str, warning: &Warning) -> io::Result<()> {
         let Warning { at, path, text } = warning;
         match self.output {
             Output::Text => {

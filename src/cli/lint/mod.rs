@@ -1,5 +1,6 @@
 //! Warnings: what is legal in a configuration and surely not meant.
 
+pub mod around;
 mod implies;
 
 use crate::bucket::VersionIndex;

@@ -2,6 +2,7 @@
 
 mod embed;
 mod find;
+pub mod resource;
 pub mod tree;
 pub mod yaml;
 
@@ -66,6 +67,32 @@ pub fn bytes(file: &str) -> Result<Vec<u8>, Unreadable> {
         std::fs::read(file)
     };
     read.map_err(|error| Unreadable::Io(words(&error)))
+}
+
+/// The files that a FILE of the command line stands for: itself, or for a folder every YAML and JSON file
+/// below it, in order of their names.
+pub fn files(file: &str) -> Result<Vec<String>, Unreadable> {
+    let mut found = Vec::new();
+    walk(std::path::Path::new(file), &mut found).map_err(|error| Unreadable::Io(words(&error)))?;
+    found.sort();
+    match found.is_empty() {
+        true => Err(Unreadable::Nothing),
+        false => Ok(found),
+    }
+}
+
+fn walk(path: &std::path::Path, found: &mut Vec<String>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        let ending = path.extension().and_then(std::ffi::OsStr::to_str).unwrap_or_default();
+        if kind.is_dir() {
+            walk(&path, found)?;
+        } else if ["yaml", "yml", "json"].contains(&ending) {
+            found.push(path.to_string_lossy().into_owned());
+        }
+    }
+    Ok(())
 }
 
 /// An error of the system in its words, without its number.

@@ -1,0 +1,3 @@
+module cohort.test/mesh/argo-rollouts
+
+go 1.26

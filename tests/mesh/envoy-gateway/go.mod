@@ -1,0 +1,3 @@
+module cohort.test/mesh/envoy-gateway
+
+go 1.26
