@@ -203,11 +203,12 @@ target/peers/noop.wasm: $(wildcard benches/peers/src/*.rs) benches/peers/Cargo.t
 #: Keep
 
 .PHONY: docs
-docs: $(VENV)/.done ## what is made from the code: schema, configuration page, what the command prints, the module's crates
+docs: $(VENV)/.done ## what is made from the code: schema, admission policy, configuration page, what the command prints, the module's crates
 	@COHORT_BLESS=1 cargo test --quiet --test config_schema --test metrics_page
 	@TRYCMD=overwrite cargo test --quiet --test cli
 	@$(VENV)/bin/python scripts/configuration_page.py > docs/configuration.md
 	@$(VENV)/bin/python scripts/sbom.py --crates > tests/supply_chain/crates.txt
+	@cargo run --quiet --bin cohort -- schema --admission-policy > istio/admission/policy.yaml
 
 .PHONY: screenshots
 screenshots: target/cohort.wasm $(VENV)/.done ## docs/images: the page in a browser, anew (needs Chromium)

@@ -97,12 +97,7 @@ pub enum Command {
     Simulate(Simulate),
     Migrate(Migrate),
     Early(Early),
-    /// Print the JSON Schema of the configuration.
-    ///
-    /// With it an editor completes and checks a configuration. In a YAML file, for editors with the
-    /// YAML language server, the first line is `# yaml-language-server: $schema=./cohort.schema.json`.
-    #[command(after_help = "Examples:\n  cohort schema > cohort.schema.json")]
-    Schema,
+    Schema(Schema),
     /// Print completions for a shell.
     #[command(after_help = "Examples:\n  cohort completions bash > /etc/bash_completion.d/cohort")]
     Completions {
@@ -245,6 +240,22 @@ pub struct Early {
     /// The files to read; - is standard input.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<String>,
+}
+
+/// Print the JSON Schema of the configuration.
+///
+/// With it an editor completes and checks a configuration. In a YAML file, for editors with the
+/// YAML language server, the first line is `# yaml-language-server: $schema=./cohort.schema.json`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cohort schema > cohort.schema.json
+  cohort schema --admission-policy | kubectl apply --server-side -f -")]
+pub struct Schema {
+    /// Print a Kubernetes ValidatingAdmissionPolicy instead, by which the API server refuses bad
+    /// configurations.
+    #[arg(long)]
+    pub admission_policy: bool,
 }
 
 /// What a request asks for.

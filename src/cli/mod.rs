@@ -8,6 +8,7 @@ mod early;
 mod explain;
 mod lint;
 mod migrate;
+mod policy;
 mod report;
 mod simulate;
 mod source;
@@ -55,7 +56,11 @@ fn carry_out(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> io::
         Command::Simulate(args) => simulate::run(&args, out, err),
         Command::Migrate(args) => migrate::run(&args, out, err),
         Command::Early(args) => early::run(&args, out, err),
-        Command::Schema => {
+        Command::Schema(args) if args.admission_policy => {
+            write!(out, "{}", policy::manifest())?;
+            Ok(Exit::Good)
+        }
+        Command::Schema(_) => {
             let schema = serde_json::to_string_pretty(&config::schema())?;
             writeln!(out, "{schema}")?;
             Ok(Exit::Good)

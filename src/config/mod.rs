@@ -15,6 +15,8 @@ mod output;
 mod overrides;
 mod pattern;
 mod pin;
+#[cfg(not(target_arch = "wasm32"))]
+mod policy;
 mod ramp;
 mod rollout;
 mod rule;
@@ -30,6 +32,8 @@ pub use inherit::Inherit;
 pub use output::Output;
 pub use overrides::{Overrides, Require, SecretHeader};
 pub use pin::Pin;
+#[cfg(not(target_arch = "wasm32"))]
+pub use policy::{admission_policy, AdmissionPolicy};
 pub use ramp::{Ramp, Step};
 pub use rollout::{Mode, Rollout};
 pub use rule::{Choice, Rule};

@@ -4,6 +4,8 @@
 //! declarations and leaves [`node::Node`]s and [`Problem`]s, and `schema` makes a JSON Schema of the same
 //! declarations. `config` says what is declared and what the keys mean together.
 
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod cel;
 pub(crate) mod node;
 mod problem;
 mod protobuf;

@@ -80,7 +80,8 @@ def hold_against_schema(document: Mapping[str, Any]) -> None:
     folder = schemas()
     path = folder / schema_file(document)
     if not path.exists():
-        assert document["kind"] in {"Service", "AnalysisTemplate"}, f"no schema {path.name}"
+        known = {"Service", "AnalysisTemplate", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+        assert document["kind"] in known, f"no schema {path.name}"
         return
     jsonschema.Draft202012Validator(json.loads(path.read_text())).validate(document)
 
@@ -120,7 +121,16 @@ def test_every_manifest_is_a_resource_of_its_type_and_nothing_more(document: dic
         document = as_wasm_plugin(document)
     model = TYPED.get(document["kind"])
     if model is None:
-        assert document["kind"] in {"HTTPRoute", "Canary", "MetricTemplate", "Rollout", "AnalysisTemplate"}
+        assert document["kind"] in {
+            "HTTPRoute",
+            "Canary",
+            "MetricTemplate",
+            "Rollout",
+            "AnalysisTemplate",
+            "EnvoyFilter",
+            "ValidatingAdmissionPolicy",
+            "ValidatingAdmissionPolicyBinding",
+        }
         pytest.skip(f"no package for this Python has a type for {document['kind']}")
     typed = model.model_validate(document)
     # A model ignores what it does not know; what comes back out tells.
@@ -143,6 +153,7 @@ ANALYSIS_METRIC = {
     "count",
     "failureLimit",
     "inconclusiveLimit",
+    "consecutiveSuccessLimit",
     "successCondition",
     "failureCondition",
     "provider",
@@ -150,16 +161,17 @@ ANALYSIS_METRIC = {
 
 
 def test_the_analysis_template_uses_no_key_that_argo_rollouts_does_not_have() -> None:
-    [template] = documents(MANIFESTS / "controllers" / "argo-rollouts" / "analysis-template.yaml")
-    assert set(template["spec"]) == {"args", "metrics"}
-    args = {arg["name"] for arg in template["spec"]["args"]}
-    for metric in template["spec"]["metrics"]:
-        assert set(metric) <= ANALYSIS_METRIC
-        assert set(metric["provider"]) == {"prometheus"}
-        prometheus = metric["provider"]["prometheus"]
-        assert set(prometheus) == {"address", "query"}
-        used = set(re.findall(r"\{\{args\.([a-z]+)\}\}", prometheus["query"] + prometheus["address"]))
-        assert used <= args
+    folder = MANIFESTS / "controllers" / "argo-rollouts"
+    for template in [*documents(folder / "analysis-template.yaml"), *documents(folder / "wait-template.yaml")]:
+        assert set(template["spec"]) == {"args", "metrics"}
+        args = {arg["name"] for arg in template["spec"]["args"]}
+        for metric in template["spec"]["metrics"]:
+            assert set(metric) <= ANALYSIS_METRIC
+            assert set(metric["provider"]) == {"prometheus"}
+            prometheus = metric["provider"]["prometheus"]
+            assert set(prometheus) == {"address", "query"}
+            used = set(re.findall(r"\{\{args\.([a-z]+)\}\}", prometheus["query"] + prometheus["address"]))
+            assert used <= args
 
 
 @pytest.mark.parametrize("kind", ["wasm-plugin", "traffic-extension"])
@@ -299,6 +311,37 @@ def test_routes_and_controllers_speak_of_the_rollout_that_the_plugin_has(overlay
 
 
 @pytest.mark.parametrize("overlay", overlays())
+def test_an_overlay_removes_early_what_the_command_says(overlay: Path, tmp_path: Path) -> None:
+    """`istio/early` is what `cohort early` prints, and `cohort validate` of the whole misses nothing."""
+    everything = built(overlay)
+    path = tmp_path / "rollout.yaml"
+    path.write_text(yaml.safe_dump_all(everything))
+    done = subprocess.run([str(COMMAND), "early", str(path)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    [filter_] = [one for one in everything if one["kind"] == "EnvoyFilter"]
+    assert yaml.safe_load(done.stdout) == filter_
+    done = subprocess.run([str(COMMAND), "validate", str(tmp_path)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    without = [one for one in everything if one["kind"] != "EnvoyFilter"]
+    path.write_text(yaml.safe_dump_all(without))
+    done = subprocess.run([str(COMMAND), "validate", str(path)], capture_output=True, text=True)
+    assert done.returncode == 0 and "no EnvoyFilter here removes x-cohort-checkout" in done.stderr or (
+        overlay.name == "flagger" and done.stderr == ""  # Flagger makes the route itself
+    )
+
+
+def test_an_overlay_needs_no_operator_for_its_metrics() -> None:
+    for overlay in (MANIFESTS / "overlays").iterdir():
+        assert not {"PodMonitor", "PrometheusRule"} & {one["kind"] for one in built(overlay)}
+    assert {one["kind"] for one in built(MANIFESTS / "metrics")} == {"PodMonitor", "PrometheusRule"}
+
+
+def test_the_admission_policy_is_the_one_that_the_command_prints() -> None:
+    done = subprocess.run([str(COMMAND), "schema", "--admission-policy"], capture_output=True, text=True, check=True)
+    assert (MANIFESTS / "admission" / "policy.yaml").read_text() == done.stdout
+
+
+@pytest.mark.parametrize("overlay", overlays())
 def test_each_place_says_which_proxies_run_the_plugin(overlay: Path) -> None:
     [plugin] = plugins_of(built(overlay))
     spec = plugin["spec"]
@@ -387,6 +430,31 @@ FIRING = {
         ],
     ),
     "CohortMissing": ({}, 10, [{"severity": "critical"}]),
+    "CohortMissingOnProxy": (
+        {
+            'cohort_config_invalid{namespace="istio-ingress",pod="gw-7d4f-abcde"}': "0x20",
+            'up{job="istio-system/cohort",namespace="istio-ingress",pod="gw-7d4f-abcde"}': "1x20",
+            'up{job="istio-system/cohort",namespace="istio-ingress",pod="gw-7d4f-fghij"}': "1x20",
+            # Of a workload that never had it, and one that cannot be asked.
+            'up{job="istio-system/cohort",namespace="istio-ingress",pod="other-77-abcde"}': "1x20",
+            'up{job="istio-system/cohort",namespace="istio-ingress",pod="gw-7d4f-klmno"}': "0x20",
+        },
+        10,
+        [
+            {
+                "job": "istio-system/cohort",
+                "namespace": "istio-ingress",
+                "pod": "gw-7d4f-fghij",
+                "workload": "gw",
+                "severity": "critical",
+            }
+        ],
+    ),
+    "CohortConfigRejectedByProxies": (
+        {'pilot_total_xds_rejects{type="ecds"}': "0x2 1x20"},
+        5,
+        [{"severity": "warning"}],
+    ),
     "CohortVersionFailing": (
         {
             'cohort_responses_total{rollout="r",rollout_version="canary",code_class="2xx"}': "0+90x20",
@@ -435,7 +503,11 @@ FIRING = {
 #: A proxy in good order: nothing fires.
 HEALTHY = {
     'cohort_config_invalid{namespace="istio-ingress",pod="gw-1"}': "0x30",
-    'cohort_config_rejected_total{namespace="istio-ingress",pod="gw-1"}': "0x30",
+    'up{job="istio-system/cohort",namespace="istio-ingress",pod="gw-1"}': "1x30",
+    'up{job="istio-system/cohort",namespace="shop",pod="cart-1-2"}': "1x30",
+    'cohort_config_rejected_total{namespace="istio-ingress",pod="gw-1"}': "4x30",
+    'pilot_total_xds_rejects{type="ecds"}': "4x30",
+    'pilot_total_xds_rejects{type="lds"}': "0+1x30",
     'cohort_responses_total{rollout="r",rollout_version="canary",code_class="2xx"}': "0+100x30",
     'cohort_failures_total{rollout="r",rollout_version="canary"}': "0+1x30",
     'cohort_version_held_out{rollout="r",rollout_version="canary"}': "0x30",

@@ -3,8 +3,7 @@
 pub mod around;
 mod implies;
 
-use crate::bucket::VersionIndex;
-use crate::config::{Choice, Config, Millis, Path, PathSegment, Rollout};
+use crate::config::{Config, Millis, Path, PathSegment, Rollout};
 use crate::http::SetCookie;
 
 use super::instant_text;
@@ -37,7 +36,6 @@ pub fn warnings(document: &Document, now: Millis) -> Vec<Warning> {
             place.salt(earlier, &mut found);
             place.header(earlier, &mut found);
             place.ramp(now, &mut found);
-            place.guard(&mut found);
         }
     }
     let at = |path: &Path| document.tree.as_ref().map_or(document.at, |tree| place_of(tree, path));
@@ -180,29 +178,5 @@ impl Place<'_> {
             );
             found.push((path.key("start"), text));
         }
-    }
-
-    fn guard(&self, found: &mut Found) {
-        let rollout = self.rollout;
-        let weighted = || (0..rollout.versions.len()).filter(|&version| version != rollout.stable);
-        if rollout.guard.is_some() && !weighted().any(|version| self.can_get_users(version)) {
-            let text = "watches versions without weight: nobody gets any of them".to_owned();
-            found.push((self.path.key("guard"), text));
-        }
-    }
-
-    /// Whether users can get `version` at some time without asking for it.
-    fn can_get_users(&self, version: VersionIndex) -> bool {
-        let rollout = self.rollout;
-        let drains = rollout.versions.get(version).is_some_and(|version| version.drain);
-        let ramp = rollout.ramp.iter().flat_map(|ramp| ramp.steps.iter().map(|step| &step.split));
-        let in_split = std::iter::once(&rollout.split)
-            .chain(ramp)
-            .any(|split| split.weight(version).thousandths() > 0);
-        let by_rule = rollout.rules.iter().any(|rule| match &rule.choice {
-            Choice::Version(chosen) => *chosen == version,
-            Choice::Weights(split) => split.weight(version).thousandths() > 0,
-        });
-        drains || in_split || by_rule || rollout.inherit.is_some()
     }
 }

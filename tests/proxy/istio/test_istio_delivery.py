@@ -101,7 +101,7 @@ async def config_invalid(running: Envoy) -> float | None:
 @pytest.mark.parametrize("fail", ["FAIL_OPEN", "FAIL_RELOAD"])
 @pytest.mark.parametrize("path", [WASM_PLUGIN, TRAFFIC_EXTENSION], ids=["WasmPlugin", "TrafficExtension"])
 async def test_the_committed_plugin_keeps_users_on_their_version(envoy: str | None, path: str, fail: str) -> None:
-    one = plugin(path, fail=fail)
+    one = plugin(path, config=half(5), fail=fail)
     async with delivered(one, envoy) as (_, running):
         first = served(await everybody(running, 4000))
         again = served(await everybody(running, 4000))

@@ -6,9 +6,13 @@ What is reproduced, all of it as Istio does it:
   timeout: a listener does not open before each of its filters has been answered for, well or badly.
 - A resource is named after the plugin's kind, namespace and name; the plugin's own name is `ns.name`; the
   VM has no vm_id, so that all plugins of a proxy share one namespace of shared data.
-- `pluginConfig` has been through a protobuf Struct: keys in any order, every number a double. It reaches
-  Envoy as JSON in a StringValue; an empty one reaches it as nothing at all.
-- The agent has fetched the module and put a local file in the URL's place.
+- `pluginConfig` has been through a protobuf Struct: keys in order, every number a double. It reaches Envoy as
+  JSON in a StringValue; an empty one reaches it as nothing at all.
+- The agent has fetched the module, put a local file in the URL's place, and taken out the variables that are
+  for itself.
+
+`answers/` holds what a real istiod sent for the overlays of `istio/`; `test_istio_answers.py` holds this module
+against it, and plays it to an Envoy as it is.
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ from envoy.config.core.v3 import extension_pb2
 from envoy.extensions.filters.http.wasm.v3 import wasm_pb2 as http_wasm_pb2
 from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
 from google.protobuf import any_pb2, struct_pb2, wrappers_pb2
+from google.protobuf.message import Message
 from lab import bootstrap as boots
 from lab.envoy import Envoy
 from lab.until import until
@@ -81,25 +86,23 @@ def wasm_spec(plugin: Mapping[str, Any]) -> Mapping[str, Any]:
     return plugin["spec"] if plugin["kind"] == "WasmPlugin" else plugin["spec"]["wasm"]
 
 
-def through_a_struct(value: Any) -> str:
-    """JSON as a protobuf Struct gives it back: another order of keys, and doubles for numbers."""
+def as_istiod_writes_it(value: Any) -> str:
+    """JSON as istiod makes it of a Struct: keys in order, no spaces, a whole double without its point."""
 
-    def text(node: Any) -> str:
+    def whole(node: Any) -> Any:
         if isinstance(node, Mapping):
-            return "{" + ",".join(f"{json.dumps(k)}:{text(node[k])}" for k in sorted(node, reverse=True)) + "}"
+            return {key: whole(one) for key, one in node.items()}
         if isinstance(node, list):
-            return "[" + ",".join(map(text, node)) + "]"
-        if isinstance(node, (int, float)) and not isinstance(node, bool):
-            return repr(float(node))
-        return json.dumps(node)
+            return [whole(one) for one in node]
+        return int(node) if isinstance(node, float) and node.is_integer() else node
 
-    return text(value)
+    return json.dumps(whole(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def extension_config(
-    plugin: Mapping[str, Any], module: Path, *, as_struct: bool = False
+    plugin: Mapping[str, Any], *, as_struct: bool = False
 ) -> extension_pb2.TypedExtensionConfig:
-    """The ECDS resource for a plugin, once the agent has fetched its module.
+    """The ECDS resource for a plugin, as istiod sends it to the agent.
 
     `as_struct`: leaves the configuration a Struct, as a control plane may that is not Istio's.
     """
@@ -114,17 +117,42 @@ def extension_config(
         .number
     )
     config.vm_config.runtime = "envoy.wasm.runtime.v8"
-    config.vm_config.code.local.filename = str(module)
+    remote = config.vm_config.code.remote
+    remote.http_uri.uri, remote.http_uri.cluster = spec.get("url", ""), "_"
+    remote.http_uri.timeout.FromSeconds(30)
+    if "sha256" in spec:
+        remote.sha256 = spec["sha256"]
+    for_agent = {
+        "ISTIO_META_WASM_IMAGE_PULL_POLICY": spec.get("imagePullPolicy", "UNSPECIFIED_POLICY"),
+        "ISTIO_META_WASM_PLUGIN_RESOURCE_VERSION": plugin["metadata"].get("resourceVersion", "1"),
+    }
+    for name, value in for_agent.items():
+        config.vm_config.environment_variables.key_values[name] = value
     for env in spec.get("vmConfig", {}).get("env", []):
         config.vm_config.environment_variables.key_values[env["name"]] = env["value"]
     if spec.get("pluginConfig"):
         struct = struct_pb2.Struct()
         struct.update(spec["pluginConfig"])
-        text = wrappers_pb2.StringValue(value=through_a_struct(spec["pluginConfig"]))
+        text = wrappers_pb2.StringValue(value=as_istiod_writes_it(spec["pluginConfig"]))
         config.configuration.Pack(struct if as_struct else text)
     typed = extension_pb2.TypedExtensionConfig(name=resource_name(plugin))
     typed.typed_config.Pack(wasm)
     return typed
+
+
+def fetched(typed: extension_pb2.TypedExtensionConfig, module: Path) -> extension_pb2.TypedExtensionConfig:
+    """The same once the agent has fetched the module: what reaches the proxy."""
+    wasm = http_wasm_pb2.Wasm()
+    assert typed.typed_config.Unpack(wasm)
+    machine = wasm.config.vm_config
+    for name in [one for one in machine.environment_variables.key_values if one.startswith("ISTIO_META_WASM_")]:
+        del machine.environment_variables.key_values[name]
+    if not machine.environment_variables.key_values and not machine.environment_variables.host_env_keys:
+        machine.ClearField("environment_variables")
+    machine.code.local.filename = str(module)
+    found = extension_pb2.TypedExtensionConfig(name=typed.name)
+    found.typed_config.Pack(wasm)
+    return found
 
 
 class Refused(Exception):
@@ -140,8 +168,8 @@ class Istiod(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
 
     def __init__(self, *, as_struct: bool = False) -> None:
         self._as_struct = as_struct
-        self._resources: dict[str, tuple[int, any_pb2.Any]] = {}
-        self._wanted: set[str] = set()
+        self._resources: dict[tuple[str, str], tuple[int, any_pb2.Any]] = {}
+        self._wanted: set[tuple[str, str]] = set()
         self._streams: set[Any] = set()
         self._answers: dict[str, asyncio.Future[str]] = {}
         self._version = 0
@@ -161,46 +189,72 @@ class Istiod(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
         self._streams.add(context)
         try:
             async for request in requests:
-                if request.type_url != EXTENSION_CONFIG:
-                    continue
                 if request.response_nonce:
                     waiter = self._answers.pop(request.response_nonce, None)
                     if waiter and not waiter.done():
                         waiter.set_result(request.error_detail.message)
                 names = list(request.resource_names_subscribe) + list(request.initial_resource_versions)
-                self._wanted.update(names)
-                known = [name for name in names if name in self._resources]
+                self._wanted.update((request.type_url, name) for name in names)
+                known = [name for name in names if (request.type_url, name) in self._resources]
                 if known:
-                    await self._push(context, known)
+                    await self._push(context, request.type_url, known)
         finally:
             self._streams.discard(context)
 
-    async def _push(self, context: Any, names: list[str]) -> asyncio.Future[str]:
+    async def _push(self, context: Any, kind: str, names: list[str]) -> asyncio.Future[str]:
         """Sends these resources; the answer is empty, or why they were refused."""
         self._version += 1
         nonce = str(self._version)
         waiter = self._answers[nonce] = asyncio.get_running_loop().create_future()
         response = discovery_pb2.DeltaDiscoveryResponse(
-            system_version_info=nonce, type_url=EXTENSION_CONFIG, nonce=nonce
+            system_version_info=nonce, type_url=kind, nonce=nonce
         )
         for name in names:
-            version, resource = self._resources[name]
+            version, resource = self._resources[kind, name]
             response.resources.append(discovery_pb2.Resource(name=name, version=str(version), resource=resource))
         await context.write(response)
         return waiter
 
     async def apply(self, plugin: Mapping[str, Any], module: Path) -> None:
-        """`kubectl apply` of a plugin whose module the agent has fetched."""
-        name = resource_name(plugin)
+        """`kubectl apply` of a plugin whose module the agent fetches."""
+        typed = fetched(extension_config(plugin, as_struct=self._as_struct), module)
+        await self.serve(EXTENSION_CONFIG, typed.name, typed)
+
+    async def serve(self, kind: str, name: str, message: Message) -> None:
+        """Keeps or replaces a resource of any kind, and pushes it to those who have asked for it."""
         packed = any_pb2.Any()
-        packed.Pack(extension_config(plugin, module, as_struct=self._as_struct))
-        self._resources[name] = (self._resources.get(name, (0, None))[0] + 1, packed)
-        if name not in self._wanted:
+        packed.Pack(message)
+        self._resources[kind, name] = (self._resources.get((kind, name), (0, None))[0] + 1, packed)
+        if (kind, name) not in self._wanted:
             return
         for context in list(self._streams):
-            refused = await asyncio.wait_for(await self._push(context, [name]), 60)
+            refused = await asyncio.wait_for(await self._push(context, kind, [name]), 60)
             if refused:
                 raise Refused(refused)
+
+
+def ask_by_ads(boot: dict[str, Any]) -> None:
+    """Has an Envoy ask the cluster `xds-grpc` for what it discovers, as the agent's bootstrap does."""
+    boots.clusters(boot).append(
+        {
+            "name": "xds-grpc",
+            "connect_timeout": "1s",
+            "typed_extension_protocol_options": {
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                    "explicit_http_config": {"http2_protocol_options": {}},
+                }
+            },
+        }
+    )
+    boot["dynamic_resources"] = {
+        "ads_config": {
+            "api_type": "DELTA_GRPC",
+            "transport_api_version": "V3",
+            "set_node_on_first_message_only": True,
+            "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
+        }
+    }
 
 
 def proxy(istiod: Istiod, plugins: list[Mapping[str, Any]], **options: Any) -> Envoy:
@@ -211,26 +265,7 @@ def proxy(istiod: Istiod, plugins: list[Mapping[str, Any]], **options: Any) -> E
     """
 
     def edit(boot: dict[str, Any]) -> None:
-        boots.clusters(boot).append(
-            {
-                "name": "xds-grpc",
-                "connect_timeout": "1s",
-                "typed_extension_protocol_options": {
-                    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                        "explicit_http_config": {"http2_protocol_options": {}},
-                    }
-                },
-            }
-        )
-        boot["dynamic_resources"] = {
-            "ads_config": {
-                "api_type": "DELTA_GRPC",
-                "transport_api_version": "V3",
-                "set_node_on_first_message_only": True,
-                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
-            }
-        }
+        ask_by_ads(boot)
         manager = boots.connection_manager(boot)
         router = manager["http_filters"][-1]
         manager["http_filters"] = [

@@ -1,0 +1,263 @@
+"""The overlay `ingress-gateway`, as docs/istio.md installs it, on a real control plane."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kube import Kube, Refused
+from lab.client import Load, ask, users
+from lab.until import until
+from mesh import Agent, Mesh
+from prometheus_client.parser import text_string_to_metric_families
+from shop import GATEWAY, SERVICE, SHOP, App, Manifests, everybody, served, simulated
+
+TAGS = "plugin,rollout,rollout_version,reason,code_class,source,cause,what,check"
+
+
+@dataclass
+class Shop:
+    mesh: Mesh
+    kube: Kube
+    manifests: Manifests
+    gateway: Agent
+    v1: App
+    v2: App
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.gateway.address}:8080"
+
+    async def apply(self) -> str:
+        return await self.kube.kubectl("apply", "-k", self.manifests.overlay("ingress-gateway"))
+
+    def wanted(self, count: int = 2000) -> dict[str, str]:
+        return simulated(self.manifests.plugin(), users(count), self.folder)
+
+    async def weight(self, weight: float) -> None:
+        change = [{"op": "replace", "path": "/spec/pluginConfig/rollouts/0/versions/1/weight", "value": weight}]
+        await self.kube.patch("WasmPlugin", "cohort", change, "istio-ingress")
+        self.manifests.set(weight)
+
+    async def settle(self, count: int = 300) -> None:
+        """Awaits that the gateway decides by the weight that was asked for."""
+        wanted = self.wanted(count)
+
+        async def agreed() -> bool:
+            return await everybody(self.url, count) == wanted
+
+        await until(agreed, "the gateway decides by the new weight", timeout=20, every=0.05)
+
+
+@pytest.fixture(scope="module")
+async def shop(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
+    kube, folder = mesh.kube, tmp_path_factory.mktemp("ingress")
+    mesh.push("0.1.0")
+    manifests = Manifests(folder)
+    async with AsyncExitStack() as stack:
+        await kube.apply(SERVICE, GATEWAY)
+        v1, v2 = [
+            await stack.enter_async_context(
+                App(kube, f"checkout-{version}", f"checkout-{name}", {"app": "checkout", "version": version})
+            )
+            for version, name in (("v1", "stable"), ("v2", "canary"))
+        ]
+        await kube.kubectl("apply", "-k", manifests.overlay("ingress-gateway"))
+        labels = {"istio": "ingressgateway"}
+        gateway = Agent(mesh, "gw-7d4f-aaaaa", "istio-ingress", "router", labels, tags=TAGS)
+        await stack.enter_async_context(gateway)
+        yield Shop(mesh, kube, manifests, gateway, v1, v2, folder)
+        await kube.kubectl("delete", "-k", manifests.overlay("ingress-gateway"))
+
+
+async def test_step_4_applied_and_nobody_moves(shop: Shop) -> None:
+    """At weight 0, as the manifest has it."""
+    assert set((await everybody(shop.url, 400)).values()) == {"stable"}
+    assert any("rollout" in line and "in force" in line for line in shop.gateway.filter_log()), shop.gateway.filter_log()
+
+
+async def test_step_5_every_user_gets_what_simulate_says(shop: Shop) -> None:
+    shop.manifests.set(5)
+    await shop.apply()
+    await shop.settle()
+    got = await everybody(shop.url)
+    share = sum(version == "canary" for version in got.values()) / len(got)
+    print(f"\n== ingress gateway: {share:.2%} canary of {len(got)} users")
+    assert got == shop.wanted()
+
+
+async def test_a_forged_header_is_worth_nothing(shop: Shop) -> None:
+    wanted = shop.wanted(200)
+    assert await everybody(shop.url, 200, **{"x-cohort-checkout": "canary"}) == wanted
+
+
+async def test_weights_and_an_image_change_under_load_and_nothing_is_lost(shop: Shop, record_property: Any) -> None:
+    waits = []
+    async with Load(shop.url, users(300), rate=100, headers=SHOP) as load:
+        for weight in (20, 50, 80):
+            began = time.monotonic()
+            await shop.weight(weight)
+            await shop.settle()
+            waits.append(time.monotonic() - began)
+        url = shop.mesh.push("0.1.1", "artifact")
+        await shop.kube.patch("WasmPlugin", "cohort", {"spec": {"url": url}}, "istio-ingress")
+        fetched = lambda: sum("in force" in line for line in shop.gateway.filter_log())  # noqa: E731
+        before = fetched()
+        await until(lambda: fetched() > before, "the other image in force", timeout=30)
+        seen = load.answered
+        await until(lambda: load.answered > seen + 200, "the load going on", timeout=30)
+    moves: dict[str, int] = {}
+    last: dict[str, str | None] = {}
+    for _, answer in load.heard:
+        if answer.user in last and last[answer.user] != answer.served_by:
+            moves[answer.user] = moves.get(answer.user, 0) + 1
+        last[answer.user] = answer.served_by
+    print(f"\n== {load.answered} requests over three weights and an image, {load.failed} lost; decided anew after {waits}")
+    assert load.failures == []
+    assert max(moves.values()) == 1, "each user changed version at most once"
+
+
+async def test_istiod_and_registry_go_and_come_back_unseen(shop: Shop) -> None:
+    wanted = shop.wanted(300)
+    async with Load(shop.url, users(300), rate=100, headers=SHOP) as load:
+        await shop.kube.stop("istiod")
+        await shop.kube.stop("docker-registry")
+        seen = load.answered
+        await until(lambda: load.answered > seen + 200, "the load going on without them", timeout=30)
+        await shop.mesh.start_istiod()
+        await shop.mesh.start_registry()
+        seen = load.answered
+        await until(lambda: load.answered > seen + 200, "the load going on with them", timeout=30)
+    assert load.failures == []
+    assert await everybody(shop.url, 300) == wanted
+    # And it is heard again.
+    await shop.weight(5)
+    await shop.settle()
+
+
+async def test_a_refused_configuration_changes_nothing_and_is_counted(shop: Shop) -> None:
+    wanted = shop.wanted(300)
+    before = await shop.mesh.istiod_metric("pilot_total_xds_rejects", type="ecds")
+    rejected = total(await shop.gateway.stats(), "cohort_config_rejected_total")
+    bad = [{"op": "replace", "path": "/spec/pluginConfig/rollouts/0/versions/1/weight", "value": 180}]
+    await shop.kube.patch("WasmPlugin", "cohort", bad, "istio-ingress")
+
+    async def refused() -> bool:
+        return await shop.mesh.istiod_metric("pilot_total_xds_rejects", type="ecds") > before
+
+    await until(refused, "istiod hears of it", timeout=30, every=0.2)
+    assert any("$.rollouts[0].versions[1].weight: found 180" in line for line in shop.gateway.filter_log())
+    assert await everybody(shop.url, 300) == wanted
+    text = await shop.gateway.stats()
+    assert total(text, "cohort_config_invalid") == 0
+    assert total(text, "cohort_config_rejected_total") > rejected
+    await shop.weight(5)
+    await shop.settle()
+
+
+def series(text: str, name: str) -> list[tuple[dict[str, str], float]]:
+    families = text_string_to_metric_families(text)
+    samples = [sample for family in families for sample in family.samples]
+    return [(dict(one.labels), one.value) for one in samples if one.name in {name, f"{name}_total"}]
+
+
+def total(text: str, name: str) -> float:
+    return sum(value for _, value in series(text, name))
+
+
+async def test_a_proxy_with_the_tags_has_real_labels(shop: Shop) -> None:
+    by_request = shop.gateway.by_request()
+    for text in (await shop.gateway.stats(), by_request):
+        found = {(one["rollout"], one["rollout_version"], one["reason"]) for one, _ in series(text, "cohort_requests_total")}
+        assert ("checkout", "canary", "HASH") in found
+        # Whatever Istio calls the plugin's kind inside the proxy.
+        assert {one["plugin"] for one, _ in series(text, "cohort_requests_total")} == {"istio-ingress.cohort"}
+
+
+async def test_without_the_tags_the_names_have_the_labels(shop: Shop) -> None:
+    bare = Agent(shop.mesh, "gw-7d4f-bbbbb", "istio-ingress", "router", {"istio": "ingressgateway"})
+    async with bare:
+        await everybody(f"http://{bare.address}:8080", 50)
+        text = await bare.stats()
+    assert "rollout___checkout___rollout_version___stable___reason___HASH___" in text
+
+
+async def test_a_canary_that_breaks_is_out_and_stays_out_when_its_weight_changes(shop: Shop) -> None:
+    await shop.weight(50)
+    await shop.settle()
+    await shop.v2.behave(failure_ratio=1.0)
+    try:
+        async with Load(shop.url, users(300), rate=90, headers=SHOP) as load:
+            await until(lambda: out(shop.gateway), "the canary held out", timeout=60, every=0.2)
+            seen = load.answered
+            await until(lambda: load.answered > seen + 270, "a while without the canary", timeout=30)
+        late = [at for at, answer in load.failures if at > load.elapsed - 2]
+        print(f"\n== a broken canary cost {load.failed} of {load.answered} requests")
+        assert not late
+        assert 0 < load.failed < 100
+        await shop.weight(60)
+        reloaded = lambda: total_sync(shop)  # noqa: E731
+        await until(reloaded, "the new weight in force", timeout=20, every=0.2)
+        assert set((await everybody(shop.url, 300)).values()) == {"stable"}
+        assert await out(shop.gateway)
+    finally:
+        await shop.v2.behave(failure_ratio=0.0)
+
+
+async def total_sync(shop: Shop) -> bool:
+    """Whether the last configuration that was applied is the one that the log says is in force."""
+    weight = [value for one, value in series(await shop.gateway.stats(), "cohort_version_held_out")]
+    asked = await shop.kube.get("WasmPlugin", "cohort", "istio-ingress")
+    return bool(weight) and asked["spec"]["pluginConfig"]["rollouts"][0]["versions"][1]["weight"] == 60
+
+
+async def out(agent: Agent) -> bool:
+    found = series(await agent.stats(), "cohort_version_held_out")
+    return any(value == 1 for one, value in found if one.get("rollout_version") == "canary")
+
+
+async def test_the_module_out_of_reach_leaves_no_door_open(shop: Shop) -> None:
+    """A pod that starts while the registry is away: FAIL_OPEN lets everything pass, and says that it is ready."""
+    await shop.weight(50)
+    await shop.kube.patch("WasmPlugin", "cohort", {"spec": {"url": shop.mesh.push("0.1.2")}}, "istio-ingress")
+    await shop.kube.stop("docker-registry")
+    shutil.rmtree("/var/lib/istio/data", ignore_errors=True)
+    late = Agent(shop.mesh, "gw-7d4f-ccccc", "istio-ingress", "router", {"istio": "ingressgateway"}, tags=TAGS)
+    try:
+        async with late:
+            url = f"http://{late.address}:8080"
+            assert total(await late.stats(), "cohort_config_invalid") == 0
+            assert "cohort_config_invalid" not in await late.stats()
+            forged = {"x-cohort-checkout": "canary"}
+            got = served(await ask(url, users(50), headers={**SHOP, **forged}))
+            assert set(got.values()) == {"stable"}, "the early removal is not there"
+            # What closes the door is the early removal, and nothing else: without it, the header decides.
+            await shop.kube.kubectl("delete", "envoyfilter", "cohort-early", "-n", "istio-ingress")
+
+            async def open_door() -> bool:
+                return set((await everybody(url, 20, **forged)).values()) == {"canary"}
+
+            await until(open_door, "the header decides without the early removal", timeout=20, every=0.2)
+            await shop.kube.kubectl("apply", "-k", shop.manifests.overlay("ingress-gateway"))
+            await shop.mesh.start_registry()
+            # The agent asks again when istiod sends the plugin again: any change does.
+            await shop.kube.kubectl(
+                "annotate", "wasmplugin", "cohort", "-n", "istio-ingress", "--overwrite", "cohort/ask-again=1"
+            )
+            await shop.weight(50)
+
+            async def back() -> bool:
+                return "cohort_config_invalid" in await late.stats()
+
+            await until(back, "the plugin in the late proxy", timeout=60, every=0.2)
+    finally:
+        if "docker-registry" not in shop.kube.processes:
+            await shop.mesh.start_registry()
