@@ -32,7 +32,7 @@ from lab.client import ask, users
 from lab.envoy import Envoy, module
 from lab.service import Service
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 ANSWERS = Path(__file__).parent / "answers"
 ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 
