@@ -142,6 +142,13 @@ test-compose: build $(VENV)/.done ## compose.yaml on a real Docker engine (needs
 		{ echo "NOT run: there is no Docker engine here with Compose v2 and buildx" >&2; exit 1; }
 	@$(VENV)/bin/pytest tests/compose $(CACHE) $(ARGS)
 
+.PHONY: test-mesh
+test-mesh: build $(VENV)/.done ## the manifests on a real API server, istiod, Flagger and Argo Rollouts (needs root and Go; ARGS='-k admission')
+	@$(PYTHON) tests/mesh/programs.py istio kubernetes flagger argo-rollouts
+	@$(PYTHON) scripts/image.py > /dev/null
+	@scripts/prometheus.sh > /dev/null
+	@export $(LAB); echo "== tests on a real mesh"; exec tests/mesh/run.sh $(ARGS)
+
 .PHONY: test-matrix
 test-matrix: $(BUILT) $(VENV)/.done ## the tests on a real Envoy, on every Envoy of ENVOY_VERSIONS (FILES='hostile reload')
 	@export $(TESTED); $(VENV)/bin/python scripts/matrix.py --versions "$(ENVOY_VERSIONS)" --out docs/compatibility.md $(FILES) -- -n $(JOBS) $(ARGS)

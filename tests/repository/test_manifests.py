@@ -23,6 +23,7 @@ from prometheus import tool
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MANIFESTS = REPOSITORY / "istio"
+ENVOY_GATEWAY = REPOSITORY / "envoy-gateway"
 
 KUSTOMIZE = {"Kustomization", "Component"}
 
@@ -200,26 +201,42 @@ def test_the_command_finds_the_problem_in_a_spoilt_manifest(tmp_path: Path) -> N
     assert "$.rollouts[0].versions[1].weight: found 105" in done.stderr
 
 
-def test_the_command_finds_no_problem_in_the_policy_for_envoy_gateway(tmp_path: Path) -> None:
-    """The page has the only EnvoyExtensionPolicy there is; its keys are those of that API."""
-    text = (REPOSITORY / "docs" / "envoy-gateway.md").read_text()
-    [block] = re.findall(r"^```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    policy = yaml.safe_load(block)
+def test_the_manifests_for_envoy_gateway_hold_together(tmp_path: Path) -> None:
+    """There is no schema of its kinds here: their keys are held against those of its API that are used."""
+    everything = built(ENVOY_GATEWAY)
+    [policy] = [one for one in everything if one["kind"] == "EnvoyExtensionPolicy"]
     assert set(policy["spec"]) == {"targetRefs", "wasm"}
     [wasm] = policy["spec"]["wasm"]
     assert set(wasm) <= {"name", "rootID", "code", "config", "failOpen"}
     assert set(wasm["code"]) == {"type", "image"} and wasm["code"]["type"] == "Image"
     assert set(wasm["code"]["image"]) <= {"url", "sha256", "pullSecretRef"}
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(wasm["config"]))
-    done = subprocess.run([str(COMMAND), "validate", str(path)], capture_output=True, text=True)
+    path = tmp_path / "gateway.yaml"
+    path.write_text(yaml.safe_dump_all(everything))
+    done = subprocess.run([str(COMMAND), "validate", str(tmp_path)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run([str(COMMAND), "early", str(path)], capture_output=True, text=True, check=True)
+    [early] = [one for one in everything if one["kind"] == "ClientTrafficPolicy"]
+    assert yaml.safe_load(done.stdout) == early
+    [route] = [one for one in everything if one["kind"] == "HTTPRoute"]
+    [rollout] = wasm["config"]["rollouts"]
+    assert routed(route) == [(f"x-cohort-{rollout['name']}", "canary", "canary"), (None, None, "stable")]
+    assert policy["spec"]["targetRefs"][0]["name"] == route["metadata"]["name"]
+
+
+def test_the_proxies_of_envoy_gateway_have_the_tags_and_buckets_of_plain_envoy() -> None:
+    bootstrap = yaml.safe_load((REPOSITORY / "envoy" / "envoy.yaml").read_text())
+    [proxy] = documents(ENVOY_GATEWAY / "proxy" / "envoy-proxy.yaml")
+    assert yaml.safe_load(proxy["spec"]["bootstrap"]["value"]) == {"stats_config": bootstrap["stats_config"]}
+    [istio] = documents(MANIFESTS / "metrics" / "pod-monitor.yaml")
+    [gateway] = documents(ENVOY_GATEWAY / "metrics" / "pod-monitor.yaml")
+    [one], [other] = istio["spec"]["podMetricsEndpoints"], gateway["spec"]["podMetricsEndpoints"]
+    assert one["metricRelabelings"] == other["metricRelabelings"]
 
 
 @pytest.mark.parametrize("page", ["istio", "istio-failures", "envoy-gateway", "flagger", "argo-rollouts"])
 def test_every_path_that_a_page_names_is_there(page: str) -> None:
     text = (REPOSITORY / "docs" / f"{page}.md").read_text()
-    named = set(re.findall(r"`((?:istio|envoy|tests|docs|plugin)/[A-Za-z0-9_./*-]+)`", text))
+    named = set(re.findall(r"`((?:istio|envoy|envoy-gateway|tests|docs|plugin)/[A-Za-z0-9_./*-]+)`", text))
     assert named
     for path in named:
         folder = MANIFESTS if path.startswith("plugin/") else REPOSITORY
