@@ -159,9 +159,7 @@ fn relations() -> Vec<Check> {
         ".versions[*].drain: allowed: false, or weight 0",
     );
     about(
-        &format!(
-            r#"!("hashScheme" in x["r"]) || !(x["r"]["hashScheme"] in ["unleash", "flagd"]) || x["weighted"].all(v, double(int(v["weight"])) == double(v["weight"]))"#
-        ),
+        r#"!("hashScheme" in x["r"]) || !(x["r"]["hashScheme"] in ["unleash", "flagd"]) || x["weighted"].all(v, double(int(v["weight"])) == double(v["weight"]))"#,
         ".versions[*].weight: allowed: a whole percentage, because of the hashScheme",
     );
     let output = r#"("output" in x["r"] && type(x["r"]["output"]) == map && "clusterHeader" in x["r"]["output"])"#;

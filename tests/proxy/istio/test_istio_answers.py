@@ -24,6 +24,7 @@ from envoy.extensions.filters.http.wasm.v3 import wasm_pb2
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2 as _http_inspector
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as _manager
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2 as _tcp_proxy
+from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2 as _early
 from envoy.extensions.request_id.uuid.v3 import uuid_pb2 as _uuid
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2 as _previous_hosts
 from google.protobuf import json_format
@@ -37,7 +38,7 @@ ANSWERS = Path(__file__).parent / "answers"
 ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 
 #: The types that stand in the answers as Any: protobuf reads those that were imported.
-KNOWN = (_cors, _fault, _grpc_stats, _router, _http_inspector, _manager, _tcp_proxy, _uuid, _previous_hosts)
+KNOWN = (_cors, _early, _fault, _grpc_stats, _router, _http_inspector, _manager, _tcp_proxy, _uuid, _previous_hosts)
 
 #: Each answer: its overlay, the host that users ask for, and what its clusters are called.
 CASES = {
@@ -76,7 +77,9 @@ def test_our_istiod_sends_what_the_real_one_sent(name: str) -> None:
         "ISTIO_META_WASM_PLUGIN_RESOURCE_VERSION"
     ]
     wasm_spec(plugin)["url"] = machine.code.remote.http_uri.uri
-    wasm_spec(plugin)["pluginConfig"]["rollouts"][0]["versions"][1]["weight"] = 5
+    told = json.loads(json_format.MessageToDict(sent.config.configuration)["value"])
+    weight = told["rollouts"][0]["versions"][1]["weight"]
+    wasm_spec(plugin)["pluginConfig"]["rollouts"][0]["versions"][1]["weight"] = weight
     ours = extension_config(plugin)
     assert ours.name == filter_name(name)
     wasm = wasm_pb2.Wasm()
@@ -93,6 +96,15 @@ def test_our_agent_hands_on_what_the_real_one_did() -> None:
     ours = wasm_pb2.Wasm()
     assert typed.typed_config.Unpack(ours)
     assert ours.config == wanted
+
+
+def test_istiod_merges_the_early_removal_that_we_have_it_merge() -> None:
+    [chain] = answer("ingress-gateway")["listeners"][0]["filterChains"]
+    sent = chain["filters"][0]["typedConfig"]["earlyHeaderMutationExtensions"]
+    [ours] = [one for one in built(MANIFESTS / "overlays" / "ingress-gateway") if one["kind"] == "EnvoyFilter"]
+    [patch] = ours["spec"]["configPatches"]
+    wanted = patch["patch"]["value"]["typed_config"]["early_header_mutation_extensions"]
+    assert [{"name": one["name"], "typedConfig": one["typed_config"]} for one in wanted] == sent
 
 
 def packed(name: str, wasm: wasm_pb2.Wasm) -> Any:
