@@ -55,16 +55,16 @@ pub fn admission_policy() -> AdmissionPolicy {
 /// weight, stable's name, and every place that names a version.
 const ROLLOUTS: &str = r#"variables.rollout0_2.map(a, a.filter(r, "versions" in r && type(r["versions"]) == list
     && r["versions"].all(v, type(v) == map && "name" in v && type(v["name"]) == string
-      && (!("weight" in v) || type(v["weight"]) in [int, double]))
+      && (!("weight" in v) || (type(v["weight"]) == int || type(v["weight"]) == double)))
     && "name" in r)
-  .map(r, {"r": r,
-    "names": r["versions"].map(v, v["name"]),
-    "weighted": r["versions"].filter(v, "weight" in v),
-    "stable": r["versions"].filter(v, !("weight" in v)).map(v, v["name"]),
-    "weights": (("rules" in r && type(r["rules"]) == list)
+  .map(r, {"r": dyn(r),
+    "names": dyn(r["versions"].map(v, v["name"])),
+    "weighted": dyn(r["versions"].filter(v, "weight" in v)),
+    "stable": dyn(r["versions"].filter(v, !("weight" in v)).map(v, v["name"])),
+    "weights": dyn((("rules" in r && type(r["rules"]) == list)
         ? r["rules"].filter(q, type(q) == map && "weights" in q && type(q["weights"]) == map).map(q, q["weights"]) : [])
       + (("ramp" in r && type(r["ramp"]) == map && "steps" in r["ramp"] && type(r["ramp"]["steps"]) == list)
-        ? r["ramp"]["steps"].filter(q, type(q) == map && "weights" in q && type(q["weights"]) == map).map(q, q["weights"]) : [])}))"#;
+        ? r["ramp"]["steps"].filter(q, type(q) == map && "weights" in q && type(q["weights"]) == map).map(q, q["weights"]) : []))}))"#;
 
 /// What must hold of one rollout `x`: its name in messages, the expression, and what is allowed.
 fn relations() -> Vec<Check> {
@@ -88,7 +88,7 @@ fn relations() -> Vec<Check> {
         ".versions: allowed: weights with a sum of at most 100",
     );
     about(
-        r#"x["weights"].all(w, ([0.0] + w.filter(k, type(w[k]) in [int, double]).map(k, double(w[k]))).sum() <= 100.000001)"#,
+        r#"x["weights"].all(w, ([0.0] + w.filter(k, type(w[k]) == int || type(w[k]) == double).map(k, double(w[k]))).sum() <= 100.000001)"#,
         " weights: allowed: a sum of at most 100",
     );
     about(

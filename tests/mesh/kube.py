@@ -88,7 +88,9 @@ class Kube:
             headers={"authorization": f"Bearer {TOKEN}"}, connector=aiohttp.TCPConnector(ssl=False)
         )
         await until(self._ready, "the API server ready", timeout=120, every=0.2)
-        controllers = "endpointslice-controller,deployment-controller,replicaset-controller,garbage-collector-controller"
+        controllers = (
+            "endpointslice-controller,deployment-controller,replicaset-controller,garbage-collector-controller"
+        )
         await self.start(
             "kube-controller-manager",
             [
@@ -179,7 +181,8 @@ class Kube:
     async def crds(self, *paths: Path) -> None:
         """Takes up the custom resources of these files or folders, and waits until they are served."""
         for path in paths:
-            await self.kubectl("apply", "--server-side", "-f", str(path))
+            how = "-k" if (path / "kustomization.yaml").exists() else "-f"
+            await self.kubectl("apply", "--server-side", how, str(path))
         await self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
 
     # --- pods ------------------------------------------------------------------------------------------------

@@ -59,7 +59,12 @@ class Kubelet:
 
     async def _begin(self, name: str, tag: str) -> None:
         app = self.apps[name]
-        bind = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": {"kind": "Node", "name": "node"}}
+        bind = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": name},
+            "target": {"kind": "Node", "name": "node"},
+        }
         try:
             await self.kube.ask("POST", f"api/v1/namespaces/shop/pods/{name}/binding", bind)
             await app.start()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,23 +24,32 @@ ISTIOD = "istiod.istio-system.svc"
 NAMESPACES = ("istio-system", "istio-ingress", "shop")
 
 
+async def kinds(kube: Kube) -> None:
+    """The namespaces, and Istio's and Gateway API's kinds."""
+    for name in NAMESPACES:
+        await kube.namespace(name)
+    # What pods are on: without one no service has endpoints.
+    await kube.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node"}})
+    await kube.crds(
+        module_folder("istio", "istio.io/istio") / "manifests/charts/base/files/crd-all.gen.yaml",
+        module_folder("istio", "sigs.k8s.io/gateway-api") / "config/crd/experimental",
+    )
+
+
 class Mesh:
     """``async with Mesh(kube, folder) as mesh:`` runs istiod and a registry on an API server."""
 
     def __init__(self, kube: Kube, folder: Path) -> None:
         self.kube, self.folder = kube, folder
         self.istio = module_folder("istio", "istio.io/istio")
-        self.gateway_api = module_folder("istio", "sigs.k8s.io/gateway-api")
+        # Where a proxy that is not root can read it.
+        self.bootstrap = folder / "envoy_bootstrap.json"
+        self.bootstrap.write_bytes((self.istio / "tools/packaging/common/envoy_bootstrap.json").read_bytes())
         self.agents: list[Agent] = []
 
     async def __aenter__(self) -> Mesh:
         names(self.folder, {ISTIOD: CONTROL, "prometheus.istio-system": CONTROL})
-        for name in NAMESPACES:
-            await self.kube.namespace(name)
-        await self.kube.crds(
-            self.istio / "manifests/charts/base/files/crd-all.gen.yaml",
-            self.gateway_api / "config/crd/experimental",
-        )
+        await kinds(self.kube)
         for ns in NAMESPACES:
             await self.kube.apply(
                 {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": ns}}
@@ -64,6 +75,17 @@ class Mesh:
         path.write_text(yaml.safe_dump(config))
         await self.kube.start("docker-registry", ["docker-registry", "serve", str(path)])
         await until(lambda: answers(f"http://{REGISTRY}/v2/"), "the registry", timeout=30, every=0.1)
+
+    def another(self, tag: str) -> str:
+        """Pushes the filter under other bytes: to a proxy, a new release of the plugin; its URL."""
+        sys.path[:0] = [str(REPOSITORY / "scripts")]
+        import image
+
+        # A custom section (WebAssembly 1.0, 2.5.2) that nobody reads.
+        content = bytes([len(tag)]) + tag.encode()
+        module = (REPOSITORY / "target" / "cohort.wasm").read_bytes() + bytes([0, len(content)]) + content
+        image.write(module, tag, self.folder / f"image-{tag}")
+        return self.push(tag, image=self.folder / f"image-{tag}")
 
     def push(self, tag: str, form: str = "compat", image: Path | None = None) -> str:
         """Pushes an image of `make image`, as docs/istio.md does; its URL."""
@@ -128,17 +150,22 @@ class Mesh:
         async with aiohttp.ClientSession() as http, http.get(f"http://{CONTROL}:15014/metrics") as answer:
             text = await answer.text()
         samples = (one for family in text_string_to_metric_families(text) for one in family.samples)
-        wanted = (one for one in samples if one.name in {name, f"{name}_total"} and labels.items() <= one.labels.items())
+        wanted = (
+            one for one in samples if one.name in {name, f"{name}_total"} and labels.items() <= one.labels.items()
+        )
         return sum(one.value for one in wanted)
 
     async def sent(self, agent: Agent) -> Any:
-        """What istiod sent a proxy, by its own account."""
+        """What istiod sent a proxy, by its own account; nothing while the proxy is not connected."""
         token = await self.kube.token("default", "istio-system", "istio-ca")
         url = f"http://{CONTROL}:8080/debug/config_dump?proxyID={agent.name}.{agent.ns}"
         async with aiohttp.ClientSession(headers={"authorization": f"Bearer {token}"}) as http:
             async with http.get(url) as answer:
-                assert answer.status == 200, await answer.text()
-                return await answer.json(content_type=None)
+                text = await answer.text()
+        if "not connected" in text:
+            return {}
+        assert answer.status == 200, text
+        return json.loads(text)
 
 
 async def answers(url: str, status: int = 200) -> bool:
@@ -205,7 +232,7 @@ class Agent:
         proxy_config = {
             "discoveryAddress": f"{ISTIOD}:15012",
             "binaryPath": envoy(),
-            "proxyBootstrapTemplatePath": str(self.mesh.istio / "tools/packaging/common/envoy_bootstrap.json"),
+            "proxyBootstrapTemplatePath": str(self.mesh.bootstrap),
             "configPath": str(folder / "proxy"),
             "concurrency": 2,
             "terminationDrainDuration": "1s",
@@ -269,6 +296,4 @@ class Agent:
 
 def envoy() -> str:
     """The Envoy of the other tests."""
-    import os
-
     return os.environ["ENVOY"]

@@ -83,9 +83,7 @@ def module_folder(group: str, module: str) -> Path:
 
 def versions(group: str) -> dict[str, str]:
     """The version of every module that a group needs, by path."""
-    done = subprocess.run(
-        ["go", "mod", "edit", "-json"], cwd=HERE / group, check=True, capture_output=True, text=True
-    )
+    done = subprocess.run(["go", "mod", "edit", "-json"], cwd=HERE / group, check=True, capture_output=True, text=True)
     return {one["Path"]: one["Version"] for one in json.loads(done.stdout)["Require"]}
 
 

@@ -126,5 +126,15 @@ def served(found: Answers) -> dict[str, str]:
     return {user: (one.served_by or "").removeprefix("checkout-") for user, one in found.items()}
 
 
+async def reached(url: str, host: str = SHOP["host"]) -> None:
+    """Awaits that the gateway has heard of routes and of pods: that both versions answer."""
+
+    async def both() -> bool:
+        plain = await ask(url, users(40), headers={"host": host})
+        return all(one.status == 200 for one in plain.values())
+
+    await until(both, f"{url} answers for {host}", timeout=60, every=0.2)
+
+
 async def everybody(url: str, count: int = 2000, host: str = SHOP["host"], **headers: str) -> dict[str, str]:
     return served(await ask(url, users(count), headers={"host": host, **headers}))

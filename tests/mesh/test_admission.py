@@ -7,13 +7,14 @@ import json
 import subprocess
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from kube import Kube, Refused
-from mesh import Mesh
+from mesh import kinds
 from programs import REPOSITORY
 from shop import COHORT, Manifests
 
@@ -30,6 +31,8 @@ BEYOND = [
     "a path that starts with /",
     "an address or a network in CIDR notation",
     "that neither HTTP nor the proxy needs for itself",
+    "a header of its own",
+    "a cookie of its own",
 ]
 
 
@@ -56,8 +59,8 @@ async def tried(kube: Kube, document: dict[str, Any]) -> str | None:
 
 
 @pytest.fixture(scope="module")
-async def policy(mesh: Mesh) -> Kube:
-    kube = mesh.kube
+async def policy(kube: Kube) -> AsyncIterator[Kube]:
+    await kinds(kube)
     await kube.kubectl("apply", "--server-side", "-k", str(REPOSITORY / "istio" / "admission"))
     told = json.loads(await kube.kubectl("get", "validatingadmissionpolicy", "cohort", "-o", "json"))
     assert not told.get("status", {}).get("typeChecking", {}).get("expressionWarnings"), told["status"]
@@ -152,10 +155,12 @@ async def test_ours_without_a_configuration_is_refused(policy: Kube) -> None:
     assert "$: found nothing" in (await tried(policy, one) or "")
 
 
-async def test_kubectl_says_why_and_what_was_bad_before_may_still_get_a_label(mesh: Mesh, policy: Kube, tmp_path: Path) -> None:
+async def test_kubectl_says_why_and_what_was_bad_before_may_still_get_a_label(policy: Kube, tmp_path: Path) -> None:
     manifests = Manifests(tmp_path)
     manifests.set(180)
-    with pytest.raises(Refused, match=r"\$\.rollouts\[\*\]\.versions\[\*\]\.weight: allowed: a percentage from 0 to 100"):
+    with pytest.raises(
+        Refused, match=r"\$\.rollouts\[\*\]\.versions\[\*\]\.weight: allowed: a percentage from 0 to 100"
+    ):
         await policy.kubectl("apply", "-f", str(manifests.plugin()))
     await policy.kubectl("delete", "validatingadmissionpolicybinding", "cohort")
     await policy.kubectl("apply", "-f", str(manifests.plugin()))

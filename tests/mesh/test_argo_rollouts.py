@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from controllers import image, images, released
-from kube import Refused
 from lab.client import Load, users
 from lab.until import until
 from mesh import Mesh
@@ -32,7 +31,13 @@ async def test_releases_with_argo_rollouts(mesh: Mesh, tmp_path: Path) -> None:
     async with released(mesh, tmp_path, "argo-rollouts", TIMES) as release:
         await kube.start(
             "rollouts-controller",
-            [str(BIN / "rollouts-controller"), f"--kubeconfig={kube.config}", "--leader-elect=false", "--metricsPort=8093", "--healthzPort=8094"],
+            [
+                str(BIN / "rollouts-controller"),
+                f"--kubeconfig={kube.config}",
+                "--leader-elect=false",
+                "--metricsPort=8093",
+                "--healthzPort=8094",
+            ],
             env={"POD_NAMESPACE": "argo-rollouts", "HOME": str(kube.folder)},
         )
         try:
@@ -62,7 +67,10 @@ async def test_releases_with_argo_rollouts(mesh: Mesh, tmp_path: Path) -> None:
                 await reached("Healthy", "good")
                 good = load.failed - first
                 _, returned = images(load)
-                print(f"\n== Argo Rollouts: a good image promoted: {load.answered} requests, {good} failed, {returned} users back and forth")
+                print(
+                    f"\n== Argo Rollouts: a good image promoted: {load.answered} requests, {good} failed, "
+                    f"{returned} users back and forth"
+                )
                 assert good == 0
 
                 asked, failed = load.answered, load.failed

@@ -47,18 +47,25 @@ async def test_releases_with_flagger(mesh: Mesh, tmp_path: Path) -> None:
                 # A good image.
                 release.kubelet.behaviour["bad"] = {"failure_ratio": 1.0}
                 await kube.patch("Deployment", "checkout", image("good"))
-                await until(phase, "the good image promoted", holds=lambda now: now == "Succeeded", timeout=120, every=0.3)
+                await until(
+                    phase, "the good image promoted", holds=lambda now: now == "Succeeded", timeout=120, every=0.3
+                )
                 seen = load.by_service["good"]
                 await until(lambda: load.by_service["good"] > seen + 100, "everybody on it", timeout=30)
                 good = load.failed - first
                 _, returned = images(load)
-                print(f"\n== Flagger: a good image promoted: {load.answered} requests, {good} failed, {returned} users back and forth")
+                print(
+                    f"\n== Flagger: a good image promoted: {load.answered} requests, {good} failed, "
+                    f"{returned} users back and forth"
+                )
                 assert good == 0
 
                 # One that always fails.
                 asked, failed = load.answered, load.failed
                 await kube.patch("Deployment", "checkout", image("bad"))
-                await until(phase, "the bad image taken back", holds=lambda now: now == "Failed", timeout=120, every=0.3)
+                await until(
+                    phase, "the bad image taken back", holds=lambda now: now == "Failed", timeout=120, every=0.3
+                )
                 cost = load.failed - failed
                 print(f"== Flagger: an image that always fails: {load.answered - asked} requests, {cost} failed")
                 assert 0 < cost < 60
@@ -67,7 +74,9 @@ async def test_releases_with_flagger(mesh: Mesh, tmp_path: Path) -> None:
                 failed = load.failed
                 await release.revision("better")
                 await kube.patch("Deployment", "checkout", image("better"))
-                await until(phase, "the next image promoted", holds=lambda now: now == "Succeeded", timeout=120, every=0.3)
+                await until(
+                    phase, "the next image promoted", holds=lambda now: now == "Succeeded", timeout=120, every=0.3
+                )
                 print(f"== Flagger: a good image right after it: {load.failed - failed} failed")
                 assert load.failed == failed
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from lab.client import users
 from lab.until import until
 from mesh import Agent, Mesh
-from shop import App, Manifests, everybody, simulated
+from shop import App, Manifests, everybody, reached, simulated
 
 #: The Gateway that docs/istio.md takes for granted. With an address of its own Istio makes no Deployment for it.
 GATEWAY = {
@@ -56,9 +56,12 @@ async def test_every_user_gets_what_simulate_says(mesh: Mesh, tmp_path: Path) ->
             return "cohort_config_invalid" in await gateway.stats()
 
         await until(routed, "the plugin in the gateway", timeout=60, every=0.2)
+        await reached(url)
         got = await everybody(url)
         print(f"\n== Gateway API gateway: {list(got.values()).count('canary')} of {len(got)} users canary")
         assert got == wanted
-        assert await everybody(url, 200, **{"x-cohort-checkout": "canary"}) == {user: wanted[user] for user in users(200)}
+        assert await everybody(url, 200, **{"x-cohort-checkout": "canary"}) == {
+            user: wanted[user] for user in users(200)
+        }
         await kube.kubectl("delete", "-k", manifests.overlay("gateway-api"))
         await kube.kubectl("delete", "gateway.gateway.networking.k8s.io", "public", "-n", "istio-ingress")

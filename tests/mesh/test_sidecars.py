@@ -8,7 +8,7 @@ from pathlib import Path
 from lab.client import ask, users
 from lab.until import until
 from mesh import Agent, Mesh
-from shop import SERVICE, App, Manifests, served, simulated
+from shop import SERVICE, App, Manifests, reached, served, simulated
 
 HOST = "checkout.shop:8080"
 
@@ -35,6 +35,8 @@ async def test_the_callers_sidecar_decides(mesh: Mesh, tmp_path: Path) -> None:
             return "cohort_config_invalid" in await caller.stats()
 
         await until(there, "the plugin in the sidecar", timeout=60, every=0.2)
+        address_url = f"http://{address}:8080"
+        await caller.host.do(lambda: reached(address_url, HOST))
         wanted = simulated(manifests.plugin(), users(2000), tmp_path)
         got = await everybody(2000)
         print(f"\n== sidecar: {list(got.values()).count('canary')} of {len(got)} users canary")

@@ -55,6 +55,7 @@ async def test_istiod_sends_the_waypoint_plugin_and_removal(mesh: Mesh, tmp_path
     agent = Agent(mesh, "waypoint", "shop", "waypoint", labels)
     await agent.start(ready=0)
     try:
+
         async def chains() -> list[dict[str, Any]]:
             found = managers(await mesh.sent(agent))
             return [one for one in found if "cohort" in json.dumps(one["httpFilters"])]

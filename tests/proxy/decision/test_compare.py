@@ -64,7 +64,9 @@ async def test_compare_users_who_ask_twice(launch: Launch, way: str) -> None:
     share = sum(one.served_by == "checkout-v2" for one in first.values()) / USERS
     forged = await ask(proxy.url, users(100), headers=CANARY)
     reached = sum(one.served_by == "checkout-v2" for one in forged.values())
-    print(f"\n== compare: {way}: {changed} of {USERS} changed version, {share:.2%} canary, {reached} of 100 by a header")
+    print(
+        f"\n== compare: {way}: {changed} of {USERS} changed version, {share:.2%} canary, {reached} of 100 by a header"
+    )
     assert 0.03 < share < 0.07
     if way == "weighted clusters":
         assert 100 < changed < 300  # 2 × 5 % × 95 % of 2,000 is 190
@@ -83,7 +85,10 @@ async def test_compare_what_a_canary_that_always_fails_costs(launch: Launch, v2:
     finally:
         await v2.behave(failure_ratio=0.0)
     late = sum(at > load.elapsed - 5 for at, _ in load.failures)
-    print(f"\n== compare: {way}: a canary that always fails: {load.failed} of {load.answered} failed, {late} in the last 5 s")
+    print(
+        f"\n== compare: {way}: a canary that always fails: {load.failed} of {load.answered} failed, "
+        f"{late} in the last 5 s"
+    )
     if way == "Cohort":
         assert 0 < load.failed < 60 and late == 0
     else:

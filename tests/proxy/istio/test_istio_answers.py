@@ -69,7 +69,9 @@ def filter_name(name: str) -> str:
 @pytest.mark.parametrize("name", CASES)
 def test_our_istiod_sends_what_the_real_one_sent(name: str) -> None:
     sent = plugin_sent(name)
-    [plugin] = [one for one in built(MANIFESTS / "overlays" / name) if one["kind"] in {"WasmPlugin", "TrafficExtension"}]
+    [plugin] = [
+        one for one in built(MANIFESTS / "overlays" / name) if one["kind"] in {"WasmPlugin", "TrafficExtension"}
+    ]
     # What belongs to the run, and the weight that it had.
     plugin = copy.deepcopy(plugin)
     machine = sent.config.vm_config
@@ -108,7 +110,9 @@ def test_istiod_merges_the_early_removal_that_we_have_it_merge() -> None:
 
 
 def packed(name: str, wasm: wasm_pb2.Wasm) -> Any:
-    typed = extension_config({"kind": "TrafficExtension", "metadata": {"namespace": "", "name": name}, "spec": {"wasm": {}}})
+    typed = extension_config(
+        {"kind": "TrafficExtension", "metadata": {"namespace": "", "name": name}, "spec": {"wasm": {}}}
+    )
     typed.name = name
     typed.typed_config.Pack(wasm)
     return typed
