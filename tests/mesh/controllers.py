@@ -1,4 +1,4 @@
-"""What the tests with Flagger and with Argo Rollouts share: an overlay with its times cut, pods, users, Prometheus."""
+"""What a test with a controller starts from: an overlay with its times cut, pods, users, Prometheus."""
 
 from __future__ import annotations
 

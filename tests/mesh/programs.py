@@ -39,8 +39,6 @@ GROUPS: dict[str, tuple[list[str], str]] = {
         "-X k8s.io/component-base/version.gitVersion=v1.36.3",
     ),
     "flagger": (["github.com/fluxcd/flagger/cmd/flagger"], ""),
-    "argo-rollouts": (["github.com/argoproj/argo-rollouts/cmd/rollouts-controller"], ""),
-    "envoy-gateway": (["github.com/envoyproxy/gateway/cmd/envoy-gateway"], ""),
 }
 
 #: Programs of the machine, and the Debian package that has each.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from controllers import deployment, image, images, released
 from kube import Refused
 from lab.client import Load, users
@@ -16,6 +17,7 @@ from shop import SHOP
 TIMES = {r"interval: 1m\b": "interval: 2s", r"interval: 2m\b": "interval: 10s", r"iterations: 10\b": "iterations: 8"}
 
 
+@pytest.mark.timeout(900)
 async def test_releases_with_flagger(mesh: Mesh, tmp_path: Path) -> None:
     kube = mesh.kube
     await kube.crds(module_folder("flagger", "github.com/fluxcd/flagger") / "artifacts/flagger/crd.yaml")

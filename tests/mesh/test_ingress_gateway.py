@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hosts import CONTROL
 from kube import Kube
 from lab.client import Load, ask, users
 from lab.until import until
 from mesh import Agent, Mesh
 from prometheus_client.parser import text_string_to_metric_families
+from scrape import Prometheus
 from shop import GATEWAY, SERVICE, SHOP, App, Manifests, everybody, reached, served, simulated
 
 TAGS = "plugin,rollout,rollout_version,reason,code_class,source,cause,what,check"
@@ -210,6 +212,67 @@ async def test_without_the_tags_the_names_have_the_labels(shop: Shop) -> None:
         await until(there, "a name with the labels in it", timeout=20, every=0.2)
 
 
+async def test_authorization_sees_the_version_that_was_chosen(shop: Shop) -> None:
+    """Phase AUTHN, as in the manifests: what is checked is what is routed."""
+    wanted = shop.wanted(300)
+    policy = {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"name": "no-canary", "namespace": "istio-ingress"},
+        "spec": {
+            "selector": {"matchLabels": {"istio": "ingressgateway"}},
+            "action": "DENY",
+            "rules": [{"when": [{"key": "request.headers[x-cohort-checkout]", "values": ["canary"]}]}],
+        },
+    }
+    await shop.kube.apply(policy)
+    try:
+
+        async def denied() -> bool:
+            answers = await ask(shop.url, users(300), headers=SHOP)
+            return {user: one.status for user, one in answers.items()} == {
+                user: 403 if version == "canary" else 200 for user, version in wanted.items()
+            }
+
+        await until(denied, "exactly the canary's users denied", timeout=30, every=0.2)
+        # A client's own header changes nothing about it, either way.
+        for value in ("stable", "canary"):
+            forged = await ask(shop.url, users(300), headers={**SHOP, "x-cohort-checkout": value})
+            assert sum(one.status == 403 for one in forged.values()) == list(wanted.values()).count("canary")
+    finally:
+        await shop.kube.kubectl("delete", "authorizationpolicy", "no-canary", "-n", "istio-ingress")
+    await reached(shop.url)
+
+
+async def test_somebody_elses_plugin_beside_ours(shop: Shop) -> None:
+    """The same module under another name and with nothing to do: two plugins of one proxy, two series."""
+    beside = {
+        "apiVersion": "extensions.istio.io/v1alpha1",
+        "kind": "WasmPlugin",
+        "metadata": {"name": "other", "namespace": "istio-ingress"},
+        "spec": {
+            "selector": {"matchLabels": {"istio": "ingressgateway"}},
+            "url": shop.mesh.push("0.1.0"),
+            "phase": "AUTHN",
+            "priority": 10,
+            "failStrategy": "FAIL_OPEN",
+            "pluginConfig": {"rollouts": []},
+        },
+    }
+    wanted = shop.wanted(300)
+    await shop.kube.apply(beside)
+    try:
+
+        async def both() -> bool:
+            found = series(await shop.gateway.stats(), "cohort_config_invalid")
+            return {one["plugin"] for one, _ in found} >= {"istio-ingress.cohort", "istio-ingress.other"}
+
+        await until(both, "both plugins in the proxy", timeout=30, every=0.2)
+        assert await everybody(shop.url, 300) == wanted
+    finally:
+        await shop.kube.kubectl("delete", "wasmplugin", "other", "-n", "istio-ingress")
+
+
 async def test_a_canary_that_breaks_is_out_and_again_after_a_change_of_its_weight(shop: Shop) -> None:
     """A changed weight is a changed rollout, which the guard tries anew (docs/guard.md)."""
     await shop.weight(50)
@@ -247,7 +310,7 @@ async def test_the_module_out_of_reach_leaves_no_door_open(shop: Shop) -> None:
     shutil.rmtree("/var/lib/istio/data", ignore_errors=True)
     late = Agent(shop.mesh, "gw-7d4f-ccccc", "istio-ingress", "router", {"istio": "ingressgateway"}, tags=TAGS)
     try:
-        async with late:
+        async with late, Prometheus(shop.folder, [shop.gateway, late], (f"{CONTROL}:15014",)) as prometheus:
             url = f"http://{late.address}:8080"
             await reached(url)
             assert total(await late.stats(), "cohort_config_invalid") == 0
@@ -255,6 +318,14 @@ async def test_the_module_out_of_reach_leaves_no_door_open(shop: Shop) -> None:
             forged = {"x-cohort-checkout": "canary"}
             got = served(await ask(url, users(50), headers={**SHOP, **forged}))
             assert set(got.values()) == {"stable"}, "the early removal is not there"
+
+            async def alerted() -> bool:
+                return "CohortMissingOnProxy" in await prometheus.alerts()
+
+            await until(alerted, "the alert on a proxy without Cohort", timeout=30, every=0.5)
+            assert "CohortMissing" not in await prometheus.alerts()
+            shares = await prometheus.query("cohort_version_weight")
+            assert {one["rollout_version"] for one, _ in shares} == {"stable", "canary"}
             # What closes the door is the early removal, and nothing else: without it, the header decides.
             await shop.kube.kubectl("delete", "envoyfilter", "cohort-early", "-n", "istio-ingress")
 

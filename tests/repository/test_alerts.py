@@ -74,3 +74,47 @@ def test_prometheus_takes_the_configuration_of_the_compose_file():
     done = subprocess.run([tool("promtool"), "check", "config", str(config)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "16 rules found" in done.stdout
+
+
+def test_the_alert_on_a_version_held_out_stays_while_it_is_tried_again_and_ends_when_it_is_back(rules: Path):
+    """Out, tried again and thrown out, until it stays in after half an hour."""
+    tries = "0x4 " + " ".join(["1x4 0x1"] * 4) + " 0x40"
+    series = {'cohort_version_held_out{rollout="r",rollout_version="canary",pod="a"}': tries}
+    firing = [{"rollout": "r", "rollout_version": "canary", "severity": "warning"}]
+    # Of which these are minutes in which it is tried again.
+    for minutes in (10, 11, 17, 18, 24, 25, 33):
+        rule_test(rules, series, minutes, {"CohortVersionHeldOut": firing})
+    rule_test(rules, series, 45, {"CohortVersionHeldOut": []})
+
+
+def test_answers_that_are_not_the_versions_own_do_not_hide_its_failures(rules: Path):
+    """Denials of another filter beside few real answers, all of them failures."""
+    answers = 'cohort_responses_total{{rollout="r",rollout_version="canary",code_class="{}",source="{}"}}'
+    series = {
+        answers.format("4xx", "proxy"): "0+2400x20",
+        answers.format("5xx", "upstream"): "0+100x20",
+        'cohort_failures_total{rollout="r",rollout_version="canary"}': "0+100x20",
+    }
+    firing = [{"rollout": "r", "rollout_version": "canary", "severity": "warning"}]
+    rule_test(rules, series, 10, {"CohortVersionFailing": firing})
+
+
+def test_two_plugins_with_a_rollout_of_one_name_do_not_disagree(rules: Path):
+    weight = 'cohort_version_weight{{plugin="{}",rollout="r",rollout_version="canary",pod="a"}}'
+    series = {weight.format("shop.cohort"): "5000x30", weight.format("search.cohort"): "25000x30"}
+    rule_test(rules, series, 20, {"CohortProxiesDisagree": []})
+
+
+def test_a_colour_that_warns_is_not_overridden_by_a_versions_own():
+    """In Grafana an override of the colour wins over thresholds."""
+    warning = [
+        panel for panel in dashboard()["panels"] if panel["fieldConfig"]["defaults"].get("thresholds", {}).get("steps")
+    ]
+    assert {panel["title"] for panel in warning} == {"Held out", "Trips", "Without a valid configuration"}
+    for panel in warning:
+        field = panel["fieldConfig"]
+        assert field["defaults"]["color"] == {"mode": "thresholds"}
+        assert field["defaults"]["thresholds"]["steps"][-1]["color"] == "red"
+        assert panel["options"]["colorMode"] == "background"
+        overridden = {one["id"] for override in field["overrides"] for one in override["properties"]}
+        assert not overridden & {"color", "thresholds"}, panel["title"]

@@ -51,7 +51,7 @@ def without_filter(boot: dict[str, Any]) -> None:
 async def started(launch: Launch, way: str) -> Envoy:
     routes, plugin = WAYS[way]
     if plugin is None:
-        return await launch(routes=routes, edit=without_filter)
+        return await launch(routes=routes, edit=without_filter, early_removal=False)
     return await launch(routes=routes, config=plugin)
 
 
