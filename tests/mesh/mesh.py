@@ -101,7 +101,6 @@ class Mesh:
         mesh.write_text(
             yaml.safe_dump(
                 {
-                    "accessLogFile": "/dev/stdout",
                     # The Envoy of PyPI has no filter of Istio's own for these.
                     "defaultProviders": {"metrics": []},
                     "defaultConfig": {"discoveryAddress": f"{ISTIOD}:15012"},
@@ -252,6 +251,8 @@ class Agent:
             "ISTIO_METAJSON_LABELS": json.dumps(self.labels),
             "PROXY_CONFIG": json.dumps(proxy_config),
             "WASM_INSECURE_REGISTRIES": "*",
+            # Another of Istio's own extensions, for waypoints.
+            "PEER_METADATA_DISCOVERY": "false",
             "CA_ADDR": f"{ISTIOD}:15012",
             "HOME": str(folder),
         }

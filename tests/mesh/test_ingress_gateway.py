@@ -189,7 +189,7 @@ def total(text: str, name: str) -> float:
 
 
 async def test_a_proxy_with_the_tags_has_real_labels(shop: Shop) -> None:
-    by_request = shop.gateway.by_request()
+    by_request = await shop.gateway.by_request()
     for text in (await shop.gateway.stats(), by_request):
         found = {
             (one["rollout"], one["rollout_version"], one["reason"]) for one, _ in series(text, "cohort_requests_total")
@@ -324,8 +324,8 @@ async def test_the_module_out_of_reach_leaves_no_door_open(shop: Shop) -> None:
 
             await until(alerted, "the alert on a proxy without Cohort", timeout=30, every=0.5)
             assert "CohortMissing" not in await prometheus.alerts()
-            shares = await prometheus.query("cohort_version_weight")
-            assert {one["rollout_version"] for one, _ in shares} == {"stable", "canary"}
+            counted = await prometheus.query("sum by (rollout, rollout_version) (cohort_requests_total)")
+            assert {one["rollout_version"] for one, _ in counted} == {"stable", "canary"}
             # What closes the door is the early removal, and nothing else: without it, the header decides.
             await shop.kube.kubectl("delete", "envoyfilter", "cohort-early", "-n", "istio-ingress")
 
