@@ -160,7 +160,7 @@ async def test_only_a_sidecar_takes_over_a_decision_that_its_caller_brings(
     headers = {**SHOP, "host": "checkout.shop:8080", "x-forwarded-for": "203.0.113.7"}
     for place, takes_over in (("sidecars", True), ("ingress-gateway", False)):
         [one] = [it for it in built(MANIFESTS / "overlays" / place) if it["kind"] == "WasmPlugin"]
-        async with delivered(one, envoy, edit=as_istio_sets_it) as (_, running):
+        async with delivered(one, envoy, edit=as_istio_sets_it, early_removal=False) as (_, running):
             own = served(await ask(running.url, users(200), headers=headers))
             told = served(await ask(running.url, users(200), headers={**headers, **brought}))
             assert told == ({user: "canary" for user in own} if takes_over else own)

@@ -171,7 +171,7 @@ async def test_labels_come_with_and_without_tag_rules_on_the_proxy(stage: Stage)
     assert {"cohort_request_duration_milliseconds" + end for end in ("_bucket", "_count", "_sum")} <= names
     [(labels, weight)] = await stage.prometheus.query('cohort_version_weight{rollout_version="canary"}')
     assert weight == 40000
-    assert set(labels) == {"__name__", "instance", "job", "rollout", "rollout_version"}
+    assert set(labels) == {"__name__", "instance", "job", "plugin", "rollout", "rollout_version"}
 
 
 async def test_ignored_things_have_their_label(stage: Stage) -> None:
