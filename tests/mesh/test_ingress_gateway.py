@@ -323,9 +323,6 @@ async def test_the_module_out_of_reach_leaves_no_door_open(shop: Shop) -> None:
                 return "CohortMissingOnProxy" in await prometheus.alerts()
 
             await until(alerted, "the alert on a proxy without Cohort", timeout=30, every=0.5)
-            assert "CohortMissing" not in await prometheus.alerts()
-            counted = await prometheus.query("sum by (rollout, rollout_version) (cohort_requests_total)")
-            assert {one["rollout_version"] for one, _ in counted} == {"stable", "canary"}
             # What closes the door is the early removal, and nothing else: without it, the header decides.
             await shop.kube.kubectl("delete", "envoyfilter", "cohort-early", "-n", "istio-ingress")
 
