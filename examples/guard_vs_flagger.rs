@@ -1,17 +1,20 @@
-//! How many users meet an error before a failing version is out of traffic: Cohort's guard beside a
-//! controller that looks once a minute. And how often the guard takes out a version that is well.
+//! How soon a failing version is out of traffic, and how often a good one is: Cohort's guard beside a
+//! controller that looks once a minute.
 //!
 //! `cargo run --release --example guard_vs_flagger` prints the tables of `docs/guard.md`. The guard is
-//! the real one ([`Watch`] and [`Latch`]), driven by simulated time as the filter drives it; the
-//! controller is its documented loop. The assumptions stand in `docs/guard.md` beside the tables.
+//! the real one, driven by simulated time as the filter drives it; the controller is its documented loop.
+//! The assumptions stand in `docs/guard.md` beside the tables.
+
+#[path = "simulation/mod.rs"]
+mod simulation;
 
 use std::fmt::Write;
 
-use cohort::config::{Config, Guard, Millis};
-use cohort::engine::{Hold, Latch, Plan, Totals, Watch};
+use cohort::config::Millis;
+use cohort::engine::guard::{Heard, Moment, Pair, Phase, Record};
 
-/// How often each worker looks.
-const TICK: Millis = 250;
+use simulation::{guard, Flagger, Guarded, Random, Rule, Traffic, HOUR, LOOK};
+
 /// How fine the simulated time is.
 const STEP: Millis = 5;
 /// The workers of the simulated proxy; they look at different moments.
@@ -20,133 +23,125 @@ const USERS: u64 = 10_000;
 /// How often each line of the first table is played.
 const PLAYS: u64 = 20;
 /// How many hours each line of the second table lasts.
-const HOURS: u64 = 50;
-
-/// The controller's defaults in the comparison: it looks once a minute, and takes the version back with
-/// the fifth bad look.
-const INTERVAL: Millis = 60_000;
-const THRESHOLD: u64 = 5;
+const HOURS: u64 = 100;
 
 fn main() {
     print!("{}", report());
 }
 
+/// The shares of failures that versions have anyway.
+const BASES: [f64; 3] = [0.001, 0.01, 0.03];
+
 /// Both tables, as Markdown.
 pub fn report() -> String {
     let mut text = String::from(
-        "| weight | requests a second | errors | Cohort: out after | users who met an error | Flagger: out after | users who met an error |\n\
-         |---:|---:|---:|---:|---:|---:|---:|\n",
+        "| weight | requests a second | errors anyway | errors then | Cohort: out after | users who met an error | Flagger: out after | users who met an error |\n\
+         |---:|---:|---:|---:|---:|---:|---:|---:|\n",
     );
-    for (weight, rate, percent) in [
-        (10, 200, 100),
-        (10, 200, 50),
-        (10, 200, 20),
-        (10, 200, 10),
-        (50, 200, 50),
-        (10, 20, 50),
-        (10, 2000, 50),
-    ] {
-        let failure = f64::from(percent) / 100.0;
-        let plays = (0..PLAYS).map(|seed| fall(weight, rate, failure, seed));
-        let (mut out, mut guarded, mut looked) = (0, 0, 0);
-        for play in plays {
-            out += play.out_after;
-            guarded += play.met_with_guard;
-            looked += play.met_with_controller;
-        }
-        let mean = |sum: u64| sum as f64 / PLAYS as f64;
+    let mut lines: Vec<(u64, u64, f64, u64)> = Vec::new();
+    for base in BASES {
+        lines.extend([100, 50, 20, 10].map(|percent| (10, 200, base, percent)));
+    }
+    lines.extend([
+        (50, 200, 0.001, 50),
+        (10, 20, 0.001, 50),
+        (10, 2000, 0.001, 50),
+        (5, 20, 0.001, 100),
+    ]);
+    for (weight, rate, base, percent) in lines {
+        let plays: Vec<Fall> =
+            (0..PLAYS).map(|seed| fall(weight, rate, base, percent as f64 / 100.0, seed)).collect();
+        let mean = |of: fn(&Fall) -> u64| plays.iter().map(of).sum::<u64>() as f64 / PLAYS as f64;
         let _ = writeln!(
             text,
-            "| {weight} % | {rate} | {percent} % | {:.1} s | {:.0} | {} s | {:.0} |",
-            mean(out) / 1000.0,
-            mean(guarded),
-            INTERVAL * THRESHOLD / 1000,
-            mean(looked),
+            "| {weight} % | {rate} | {:.1} % | {percent} % | {:.1} s | {:.0} | {} s | {:.0} |",
+            base * 100.0,
+            mean(|play| play.out_after) / 1000.0,
+            mean(|play| play.met_with_guard),
+            Flagger::INTERVAL * Millis::from(Flagger::THRESHOLD) / 1000,
+            mean(|play| play.met_with_controller),
         );
     }
     text.push_str(
-        "\n| errors of both versions | minRequests 50 | 100 | 200 | 400 |\n|---:|---:|---:|---:|---:|\n",
+        "\n| errors of both versions | Cohort: taken out | Flagger: taken out |\n|---:|---:|---:|\n",
     );
-    for failure in [0.001, 0.005, 0.01, 0.02, 0.03] {
-        let _ = write!(text, "| {:.1} % |", failure * 100.0);
-        for fewest in [50, 100, 200, 400] {
-            let trips = (0..HOURS).filter(|seed| noise_trips(failure, fewest, *seed)).count();
-            let _ = write!(text, " {trips} of {HOURS} |");
-        }
-        text.push('\n');
+    for base in [0.001, 0.01, 0.03, 0.05] {
+        let (ours, theirs) = (
+            false_alarms(&mut Guarded::limit(0.05), base, HOURS),
+            false_alarms(&mut Flagger::new(0.05), base, HOURS),
+        );
+        let _ = writeln!(
+            text,
+            "| {:.1} % | {ours} times in {HOURS} hours | {theirs} times |",
+            base * 100.0
+        );
     }
     text
 }
 
 /// What came of one play.
-struct Fall {
+pub struct Fall {
     /// When the last worker let go of the version, counted from its first request.
-    out_after: Millis,
-    met_with_guard: u64,
-    met_with_controller: u64,
+    pub out_after: Millis,
+    pub met_with_guard: u64,
+    pub met_with_controller: u64,
 }
 
-/// The guard of a configuration that says no more than `maxFailureRatio` and `minRequests`.
-pub fn guard(min_requests: u64) -> Guard {
-    let text = format!(
-        r#"{{"rollouts": [{{
-            "name": "checkout",
-            "versions": [{{"name": "stable"}}, {{"name": "canary", "weight": 10}}],
-            "hashKey": [{{"header": "x-user-id"}}],
-            "guard": {{"maxFailureRatio": 0.05, "minRequests": {min_requests}}}
-        }}]}}"#
-    );
-    let config = Config::from_json(text.as_bytes()).expect("the configuration is good");
-    let plan = Plan::new(config);
-    plan.rollouts().first().and_then(|rollout| rollout.guard.clone()).expect("it has a guard")
+/// One worker of the simulated proxy: what it heard and has not shared yet, and what it knows.
+#[derive(Default)]
+struct Worker {
+    heard: Heard,
+    phase: Phase,
 }
 
-/// A canary that fails from its first request on; stable does not.
-fn fall(weight: u64, rate: u64, failure: f64, seed: u64) -> Fall {
-    let guard = guard(50);
+/// A canary of which the share `failure` fails from its first request on; of stable it is `base`.
+pub fn fall(weight: u64, rate: u64, base: f64, failure: f64, seed: u64) -> Fall {
+    let guard = guard("");
     let mut random = Random(seed);
-    let mut latch = Latch::default();
-    let mut workers: Vec<(Watch, Hold)> =
-        (0..WORKERS).map(|_| (Watch::default(), Hold::In)).collect();
-    let (mut canary, mut stable) = (Totals::default(), Totals::default());
+    let mut record = Record::new(&guard, 0);
+    let mut workers: Vec<Worker> = (0..WORKERS).map(|_| Worker::default()).collect();
     let mut with_guard = vec![false; USERS as usize];
     let mut with_controller = with_guard.clone();
     let mut out_after = None;
-    let end = INTERVAL * THRESHOLD;
+    let end = Flagger::INTERVAL * Millis::from(Flagger::THRESHOLD);
     let mut sent = 0;
+    // When the next request after now comes, at that rate on average.
+    let gap = 1000.0 / rate as f64;
     for now in (0..end).step_by(STEP as usize) {
-        for (number, (watch, hold)) in workers.iter_mut().enumerate() {
+        for (number, worker) in workers.iter_mut().enumerate() {
             // Each at its own moment, which is another one in every play.
-            let phase = (seed * 35 + number as u64 * 125) % TICK;
-            if now % TICK != phase {
+            let phase = (seed * 35 + number as u64 * 125) % LOOK;
+            if now % LOOK != phase {
                 continue;
             }
-            watch.observe(guard.window, now, canary, stable);
-            let figures = watch.figures(latch.counts_from());
-            if let Some((next, _)) = latch.step(&guard, now, &figures) {
-                latch = next;
-            }
-            *hold = latch.hold();
+            record.add(&std::mem::take(&mut worker.heard));
+            record.look(&guard, &Moment { now, wall: now, known_for: 0, alone: false });
+            worker.phase = record.phase;
         }
-        if out_after.is_none() && workers.iter().all(|(_, hold)| *hold == Hold::Out) {
+        if out_after.is_none() && workers.iter().all(|worker| worker.phase == Phase::Out) {
             out_after = Some(now);
         }
-        while sent * 1000 < rate * (now + STEP) {
+        while (sent as f64) * gap < (now + STEP) as f64 {
             sent += 1;
             let user = random.below(USERS);
             let worker = random.below(WORKERS) as usize;
-            let fails = random.chance() < failure;
-            if user >= USERS * weight / 100 {
+            let canary = user < USERS * weight / 100;
+            let fails = random.unit() < if canary { failure } else { base };
+            let Some(worker) = workers.get_mut(worker) else { continue };
+            let Pair { version, stable } = &mut worker.heard.answered;
+            if !canary {
                 stable.answers += 1;
+                stable.failures += u64::from(fails);
                 continue;
             }
             if fails {
                 with_controller[user as usize] = true;
             }
-            if workers.get(worker).is_some_and(|(_, hold)| *hold == Hold::In) {
-                canary.answers += 1;
-                canary.failures += u64::from(fails);
+            if worker.phase == Phase::In {
+                version.answers += 1;
+                version.failures += u64::from(fails);
                 if fails {
+                    worker.heard.sufferers[0].add(user as u32);
                     with_guard[user as usize] = true;
                 }
             }
@@ -163,53 +158,22 @@ fn met(users: &[bool]) -> u64 {
     users.iter().filter(|met| **met).count() as u64
 }
 
-/// Whether an hour at weight 10 and 200 requests a second, with the same share of errors in both
-/// versions, makes the guard trip.
-pub fn noise_trips(failure: f64, min_requests: u64, seed: u64) -> bool {
-    let guard = guard(min_requests);
-    let mut random = Random(seed ^ 0x5eed);
-    let (mut watch, latch) = (Watch::default(), Latch::default());
-    let (mut canary, mut stable) = (Totals::default(), Totals::default());
-    let mut errors = [random.gap(failure), random.gap(failure)];
-    for now in (0..3_600_000).step_by(TICK as usize) {
-        watch.observe(guard.window, now, canary, stable);
-        if latch.step(&guard, now, &watch.figures(latch.counts_from())).is_some() {
-            return true;
-        }
-        for (totals, answers, next) in [(&mut canary, 5, 0), (&mut stable, 45, 1)] {
-            totals.answers += answers;
-            while errors[next] <= totals.answers {
-                totals.failures += 1;
-                errors[next] += random.gap(failure);
+/// How often `rule` takes out a version that fails no more than stable does, in so many hours at weight 10
+/// and 200 requests a second. Each hour begins a rollout, and so does each time that it was taken out.
+pub fn false_alarms(rule: &mut impl Rule, base: f64, hours: u64) -> u64 {
+    let traffic = Traffic::new(200.0, 0.1, base, base);
+    let mut alarms = 0;
+    for hour in 0..hours {
+        let mut random = Random(hour ^ 0x5eed);
+        let mut answered = Pair::default();
+        rule.begin(0, answered);
+        for now in (LOOK..=HOUR).step_by(LOOK as usize) {
+            traffic.draw(&mut random, &mut answered);
+            if rule.look(now, answered) {
+                alarms += 1;
+                rule.begin(now, answered);
             }
         }
     }
-    false
-}
-
-/// Splitmix64: the same numbers on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(limit)) >> 64) as u64
-    }
-
-    /// Evenly from 0 up to 1.
-    fn chance(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// How many answers from one error to the next.
-    fn gap(&mut self, failure: f64) -> u64 {
-        1 + ((1.0 - self.chance()).ln() / (1.0 - failure).ln()) as u64
-    }
+    alarms
 }

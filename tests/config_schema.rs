@@ -72,7 +72,7 @@ fn every_key_is_described() {
         }
     }
     assert_eq!(schema["$defs"]["Guard"]["properties"]["window"]["default"], "30s");
-    assert_eq!(schema["$defs"]["Guard"]["properties"]["minRequests"]["default"], 50);
+    assert_eq!(schema["$defs"]["Guard"]["properties"]["oneFalseTripIn"]["default"], "365d");
     assert_eq!(schema["$defs"]["Cookie"]["properties"]["httpOnly"]["default"], true);
 }
 

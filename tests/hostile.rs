@@ -92,7 +92,15 @@ fn anything(dice: &mut Dice) -> Exchange {
         reply = reply.trailer("grpc-status", "99999999999999999999");
     }
     if dice.falls(1, 4) {
-        reply = reply.broken_off(dice.next());
+        let known = [
+            details::UPSTREAM,
+            details::RESET_AFTER_HEADERS,
+            details::IDLE,
+            details::CLIENT_WENT,
+            details::DENIED,
+            "",
+        ];
+        reply = reply.broken_off(known[dice.below(known.len() as u64) as usize]);
     }
     let exchange = exchange.reply(reply).takes(dice.below(2_000));
     match dice.below(10) {
@@ -289,8 +297,8 @@ fn callbacks_in_any_order_kill_nothing<R: Rig>() {
         Event::RequestTrailers,
         Event::ResponseHeaders { end: false },
         Event::ResponseHeaders { end: true },
-        Event::ResponseBody { end: false },
-        Event::ResponseBody { end: true },
+        Event::ResponseBody { size: 1000, end: false },
+        Event::ResponseBody { size: 0, end: true },
         Event::ResponseTrailers,
     ];
     let mut dice = Dice(11);

@@ -4,7 +4,8 @@
 use std::sync::LazyLock;
 
 use cohort::config::{Config, Guard};
-use cohort::engine::{Hold, Latch, Phase, Totals, Watch};
+use cohort::engine::guard::{Heard, Moment, Phase, Record};
+use cohort::engine::Hold;
 use libfuzzer_sys::fuzz_target;
 
 /// Short times: an input of a few hundred bytes then sees every phase, and the good end is soon reached.
@@ -20,46 +21,59 @@ const RETRY_AFTER: u64 = 5_000;
 
 fuzz_target!(|events: &[u8]| {
     let guard = &*GUARD;
-    let (mut watch, mut latch) = (Watch::default(), Latch::default());
-    let (mut canary, mut stable) = (Totals::default(), Totals::default());
-    let mut now = 1_795_255_200_000u64;
-    let tick = |watch: &mut Watch, latch: &mut Latch, now, canary, stable| {
-        watch.observe(guard.window, now, canary, stable);
-        let before = *latch;
-        if let Some((next, _)) = latch.step(guard, now, &watch.figures(latch.counts_from())) {
-            assert_ne!(next.phase, before.phase, "an event without a change");
-            assert!(before.first_trip.is_none() || next.first_trip == before.first_trip);
-            *latch = next;
+    let mut now = 1_795_255_200_000_u64;
+    let mut record = Record::new(guard, now);
+    // Since when the one worker has known of the round.
+    let mut known = (record.round, now);
+    let mut tick = |record: &mut Record, heard: &Heard, now: u64| {
+        let before = record.clone();
+        record.add(heard);
+        if known.1 > now {
+            known.1 = now;
         }
-        assert_eq!(Latch::from_bytes(&latch.to_bytes()), Some(*latch));
-        if let Phase::Out { since } = latch.phase {
-            assert!(since <= now && now < since.saturating_add(RETRY_AFTER));
+        let known_for = now - known.1;
+        let change = record.look(guard, &Moment { now, wall: now, known_for, alone: false });
+        assert_eq!(change.is_some(), record.round != before.round);
+        assert_eq!(change.is_some(), record.phase != before.phase, "an event without a change");
+        assert!(before.first_trip.is_none() || record.first_trip == before.first_trip);
+        if before.phase == Phase::Out && record.phase != Phase::Out {
+            assert!(known_for >= RETRY_AFTER);
         }
+        if known.0 != record.round {
+            known = (record.round, now);
+        }
+        assert_eq!(Record::from_bytes(&record.to_bytes()).as_ref(), Some(&*record));
+        assert!(record.nearness(guard) <= 1000);
     };
-    for event in events.chunks_exact(3) {
+    for (user, event) in events.chunks_exact(3).enumerate() {
         let (count, part) = (u64::from(event[1]), u64::from(event[2]).min(u64::from(event[1])));
+        let mut heard = Heard::default();
         match event[0] % 6 {
             0 => now += count * 20 + part,
             1 => now -= count * 20,
-            2 => canary.answers += count,
+            2 => heard.answered.version.answers = count,
             3 => {
-                (canary.answers, canary.failures) = (canary.answers + count, canary.failures + part)
+                (heard.answered.version.answers, heard.answered.version.failures) = (count, part);
+                heard.sufferers[0].add(user as u32);
             }
-            4 => {
-                (stable.answers, stable.failures) = (stable.answers + count, stable.failures + part)
+            4 => (heard.answered.stable.answers, heard.answered.stable.failures) = (count, part),
+            _ => {
+                (heard.answered.version.answers, heard.answered.version.slow) = (count, part);
+                heard.sufferers[1].add(user as u32);
             }
-            _ => (canary.answers, canary.slow) = (canary.answers + count, canary.slow + part),
         }
-        tick(&mut watch, &mut latch, now, canary, stable);
+        tick(&mut record, &heard, now);
     }
     // From now on all goes well. What came last may trip it once more; then it is out, tried, and in again.
-    let end = now + 3 * RETRY_AFTER;
+    let end = now + 60_000;
     while now < end {
         now += 250;
-        if latch.hold() != Hold::Out {
-            canary.answers += 5;
+        let mut heard = Heard::default();
+        heard.answered.stable.answers = 10;
+        if record.hold() != Hold::Out {
+            heard.answered.version.answers = 50;
         }
-        tick(&mut watch, &mut latch, now, canary, stable);
+        tick(&mut record, &heard, now);
     }
-    assert_eq!(latch.hold(), Hold::In);
+    assert_eq!(record.hold(), Hold::In);
 });

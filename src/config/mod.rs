@@ -25,7 +25,7 @@ mod text;
 mod version;
 
 pub use condition::Condition;
-pub use guard::{Guard, Latency};
+pub use guard::{Count, Guard, Latency};
 pub use hash_key::KeySource;
 pub use health::Health;
 pub use inherit::Inherit;

@@ -6,7 +6,7 @@ use std::cell::{Cell, OnceCell};
 use sha2::{Digest, Sha256};
 
 use crate::bucket::{Split, VersionIndex};
-use crate::config::{Choice, Config, KeySource, Mode, Overrides, Pin, Require, Rollout};
+use crate::config::{Choice, Config, Count, KeySource, Mode, Overrides, Pin, Require, Rollout};
 use crate::hash::Scheme;
 use crate::http::baggage;
 
@@ -61,7 +61,9 @@ pub fn decide<'a, W: Witness>(
         _ => None,
     };
     let bucket = walk.bucket.get().copied().flatten();
-    Decision { version, reason, rule: choice.rule, bucket, pin, ignored: walk.ignored }
+    let user = rollout.guard.as_ref().filter(|guard| guard.count == Count::Users);
+    let user = user.and_then(|_| walk.user());
+    Decision { version, reason, rule: choice.rule, bucket, user, pin, ignored: walk.ignored }
 }
 
 /// What steps 1 to 7 chose.
@@ -341,6 +343,28 @@ impl<'a, W: Witness> Walk<'_, 'a, W> {
         *self
             .bucket
             .get_or_init(|| Some(rollout.scheme.bucket(rollout.salt.as_bytes(), self.key()?)))
+    }
+
+    /// What tells the user from others, where there is a key. No anonymous id is made for it.
+    fn user(&self) -> Option<u32> {
+        let rollout = self.rollout;
+        if rollout.scheme == Scheme::Cohort {
+            if let Some(bucket) = self.bucket.get() {
+                return *bucket;
+            }
+        }
+        let known = || {
+            let by_source = |source: &'a KeySource| self.request.key(source);
+            rollout.hash_key.iter().find_map(by_source).or_else(|| {
+                let id = self.request.cookie(&rollout.anonymous_id.as_ref()?.name)?;
+                (!id.is_empty()).then_some(Cow::Borrowed(id))
+            })
+        };
+        let hash = |key: &[u8]| Scheme::Cohort.bucket(rollout.salt.as_bytes(), key);
+        match self.key.get() {
+            Some(key) => key.as_deref().map(hash),
+            None => known().as_deref().map(hash),
+        }
     }
 
     fn pass(&mut self, step: Reason, saw: impl FnOnce() -> String) {

@@ -2,7 +2,7 @@
 
 mod condition;
 mod decide;
-mod guard;
+pub mod guard;
 mod health;
 mod pin;
 mod plan;
@@ -11,7 +11,6 @@ mod request;
 mod verdict;
 
 pub use decide::{decide, Standing};
-pub use guard::{Cause, Event, Figures, Latch, Phase, Totals, Watch};
 pub use health::{HealthState, HealthStatus};
 pub use plan::{Owner, Plan};
 pub use ramp::split_in_force;

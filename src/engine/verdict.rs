@@ -76,6 +76,8 @@ pub struct Decision {
     pub rule: Option<usize>,
     /// The user's bucket, where it was looked at.
     pub bucket: Option<u32>,
+    /// What tells the user from others, where the guard counts users and there is a key.
+    pub user: Option<u32>,
     /// The value of the pin to hand out.
     pub pin: Option<String>,
     pub ignored: Ignored,

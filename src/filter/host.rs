@@ -63,18 +63,14 @@ pub trait Host: Surroundings {
     fn response_trailer(&self, name: &str) -> Option<Vec<u8>>;
     fn set_response_header(&self, name: &str, value: &str);
     fn add_response_header(&self, name: &str, value: &str);
-    /// Envoy's response flags as bits (envoy/stream_info/stream_info.h, `CoreResponseFlag`).
-    fn response_flags(&self) -> Option<u64>;
-    /// What the proxy says of where the answer came from: `via_upstream`, `direct_response`, and so on (Envoy's
-    /// response code details). `None` where there was no answer, or another filter gave it.
+    /// Who answered, or why there was no answer or no end of it, in Envoy's words
+    /// (envoy/stream_info/stream_info.h, `ResponseCodeDetailValues`).
     fn response_details(&self) -> Option<Vec<u8>>;
 
     fn define_metric(&self, kind: MetricKind, name: &str) -> Option<MetricId>;
     fn increment(&self, counter: MetricId, by: u64);
     /// Sets a gauge, or records a value in a histogram.
     fn record(&self, metric: MetricId, value: u64);
-    /// A counter's total over all workers.
-    fn total(&self, counter: MetricId) -> Option<u64>;
 
     fn shared(&self, key: &str) -> Shared;
     /// Writes under a condition, and says whether it held: `Some(ticket)` that nobody wrote since it was

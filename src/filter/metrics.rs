@@ -54,6 +54,9 @@ metrics! {
     VERSION_WEIGHT: Gauge "version_weight" ["rollout", "rollout_version"],
     /// 1 while guard, health check or analysis keep the version out
     VERSION_HELD_OUT: Gauge "version_held_out" ["rollout", "rollout_version"],
+    /// how near the [guard](guard.md) is to taking the version out: 0 where nothing speaks against it, 1000
+    /// where it is out or sure to be
+    GUARD_EVIDENCE: Gauge "guard_evidence" ["rollout", "rollout_version"],
     /// trips, by `failures`, `latency`, `health` or `analysis`
     GUARD_TRIPS: Counter "guard_trips_total" ["rollout", "rollout_version", "cause"],
     /// what was asked for and not granted: an `override`, a `pin`, an `inherit`ed decision

@@ -4,6 +4,7 @@
 //! proxy-wasm: the host is a parameter, so that the same code runs in Envoy and under a fake.
 
 mod baggage;
+mod heard;
 mod host;
 mod identity;
 mod loaded;

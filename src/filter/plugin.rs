@@ -172,7 +172,7 @@ impl Plugin {
         let loaded =
             Rc::new(LoadedConfig::new(plan, fingerprint, &self.identity, before.as_deref()));
         if let Some(before) = &before {
-            tick::go_on_counting(host, &loaded, before, now);
+            tick::go_on_hearing(&loaded, before);
         }
         loaded.before.replace(before);
         registry::put_in_force(&loaded, now);

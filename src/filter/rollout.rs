@@ -7,8 +7,9 @@ use smallvec::SmallVec;
 
 use crate::bucket::{Split, VersionIndex, Weight};
 use crate::config::{Millis, Mode, Rollout};
-use crate::engine::{split_in_force, HealthState, Hold, Latch, Totals, Watch};
+use crate::engine::{split_in_force, HealthState, Hold};
 
+use super::heard::{GuardWatch, RecentUsers, Successor};
 use super::series::{Answers, Gauges, Requests};
 use super::{Host, Identity};
 
@@ -35,10 +36,10 @@ pub struct RolloutState {
     pub ramp_ended: Cell<Option<Millis>>,
     /// Counts the users without a key that met a probing version.
     pub probe_turn: Cell<u32>,
-    /// Whether it has been logged that the proxy leaves our counters out.
-    pub counters_missing: Cell<bool>,
     /// Whether a changed rollout took this one's place: the gauges are that one's.
     pub replaced: Cell<bool>,
+    /// The changed rollout that did, where there is one.
+    pub successor: RefCell<Option<Successor>>,
 }
 
 /// What a worker remembers of one version.
@@ -46,22 +47,12 @@ pub struct RolloutState {
 pub struct VersionState {
     /// Whether the version takes part in traffic.
     pub hold: Cell<Hold>,
-    /// What this worker alone has counted.
-    pub own: Cell<Totals>,
+    /// Whose answers counted of late.
+    pub recent: RecentUsers,
     /// There is one where a guard watches the version.
     pub guard: Option<GuardWatch>,
     /// There is one where the version's cluster is polled.
     pub health: Option<HealthWatch>,
-}
-
-/// A version under guard.
-#[derive(Debug)]
-pub struct GuardWatch {
-    /// Where the latch stands in the shared data. A changed rollout begins anew.
-    pub key: String,
-    pub window: RefCell<Watch>,
-    /// As this worker last knew it, which is all there is where the proxy has no shared data.
-    pub latch: Cell<Latch>,
 }
 
 /// A version whose cluster is polled.
@@ -92,8 +83,8 @@ impl RolloutState {
             watched: in_force && (rollout.guard.is_some() || !rollout.health.is_empty()),
             ramp_ended: Cell::new(None),
             probe_turn: Cell::new(0),
-            counters_missing: Cell::new(false),
             replaced: Cell::new(false),
+            successor: RefCell::default(),
         }
     }
 
@@ -105,6 +96,11 @@ impl RolloutState {
     /// Whether a guard or a health check watches any version.
     pub fn is_watched(&self) -> bool {
         self.watched
+    }
+
+    /// Whether a guard watches any version.
+    pub fn has_guard(&self) -> bool {
+        self.versions.iter().any(|version| version.guard.is_some())
     }
 
     /// Whether this worker counts answers: it does from its own first request on.
@@ -124,18 +120,6 @@ impl RolloutState {
     fn hold(&self, version: VersionIndex) -> Hold {
         self.versions.get(version).map(|version| version.hold.get()).unwrap_or_default()
     }
-
-    /// Adds one answer to this worker's own totals.
-    pub fn add(&self, version: VersionIndex, failed: bool, slow: bool) {
-        if let Some(VersionState { own, .. }) = self.versions.get(version) {
-            let before = own.get();
-            own.set(Totals {
-                answers: before.answers + 1,
-                failures: before.failures + u64::from(failed),
-                slow: before.slow + u64::from(slow),
-            });
-        }
-    }
 }
 
 impl VersionState {
@@ -147,11 +131,7 @@ impl VersionState {
         let guard = rollout.guard.as_ref().filter(|_| version != rollout.stable);
         let health = rollout.health.iter().find(|health| health.version == version);
         Self {
-            guard: guard.map(|_| GuardWatch {
-                key: key("guard", rollout.fingerprint),
-                window: RefCell::default(),
-                latch: Cell::default(),
-            }),
+            guard: guard.map(|_| GuardWatch::new(key("guard", rollout.fingerprint))),
             health: health.map(|health| HealthWatch {
                 key: key("health", health.fingerprint),
                 state: Cell::default(),
@@ -195,6 +175,9 @@ impl<'a> LoadedRollout<'a> {
         };
         for (version, (share, held_out)) in self.in_force(now).into_iter().enumerate() {
             gauges.set(host, version, share, held_out);
+            if let Some(evidence) = self.evidence(version) {
+                gauges.set_evidence(host, version, evidence);
+            }
         }
     }
 
@@ -203,12 +186,20 @@ impl<'a> LoadedRollout<'a> {
         let Some(gauges) = self.state.gauges.get() else { return };
         for version in 0..self.config.versions.len() {
             gauges.set(host, version, 0, false);
+            gauges.set_evidence(host, version, 0);
         }
+    }
+
+    /// How near a trip of a version under guard is.
+    fn evidence(&self, version: VersionIndex) -> Option<u32> {
+        let guard = self.config.guard.as_ref()?;
+        let record = self.state.versions.get(version)?.guard.as_ref()?.record.borrow();
+        Some(record.as_ref().map_or(0, |record| record.nearness(guard)))
     }
 
     /// Each version's share of users in thousandths of a percent, and whether it is held out. What a
     /// version held out does not get goes to the fallback.
-    fn in_force(&self, now: Millis) -> Vec<(u32, bool)> {
+    pub fn in_force(&self, now: Millis) -> Vec<(u32, bool)> {
         let (rollout, state) = (self.config, self.state);
         if !rollout.enabled {
             // The kill switch: everyone gets stable.

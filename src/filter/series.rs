@@ -2,7 +2,8 @@
 
 use crate::bucket::VersionIndex;
 use crate::config::Rollout;
-use crate::engine::{Cause, Reason};
+use crate::engine::guard::Cause;
+use crate::engine::Reason;
 
 use super::host::{Host, MetricId};
 use super::metrics;
@@ -194,11 +195,6 @@ impl Answers {
         }
     }
 
-    /// A counter's total over all workers of the proxy.
-    pub fn total(&self, host: &impl Host, version: VersionIndex, what: Count) -> u64 {
-        self.handle(version, what).and_then(|id| host.total(id)).unwrap_or(0)
-    }
-
     fn handle(&self, version: VersionIndex, what: Count) -> Option<MetricId> {
         let version = self.versions.get(version)?;
         match what {
@@ -236,6 +232,8 @@ fn possible(rollout: &Rollout, version: VersionIndex, reason: Reason) -> bool {
 pub struct Gauges {
     weights: Vec<Option<MetricId>>,
     held_out: Vec<Option<MetricId>>,
+    /// How near a trip is, for versions under guard.
+    evidence: Vec<Option<MetricId>>,
     trips: Vec<[Option<MetricId>; 3]>,
 }
 
@@ -245,13 +243,18 @@ impl Gauges {
             let versions = rollout.versions.iter();
             versions.map(|it| metric.define(host, plugin, &[&rollout.name, &it.name])).collect()
         };
+        let guarded = |version| rollout.guard.is_some() && version != rollout.stable;
+        let evidence = rollout.versions.iter().enumerate().map(|(position, version)| {
+            let values = [rollout.name.as_str(), &version.name];
+            guarded(position)
+                .then(|| metrics::GUARD_EVIDENCE.define(host, plugin, &values))
+                .flatten()
+        });
         let trips = rollout.versions.iter().enumerate().map(|(position, version)| {
             Cause::ALL.map(|cause| {
                 let watched = match cause {
                     Cause::Health => rollout.health.iter().any(|health| health.version == position),
-                    Cause::Failures | Cause::Latency => {
-                        rollout.guard.is_some() && position != rollout.stable
-                    }
+                    Cause::Failures | Cause::Latency => guarded(position),
                 };
                 let values = [rollout.name.as_str(), &version.name, cause.as_str()];
                 let counter = || metrics::GUARD_TRIPS.define(host, plugin, &values);
@@ -261,6 +264,7 @@ impl Gauges {
         Self {
             weights: of_each(&metrics::VERSION_WEIGHT),
             held_out: of_each(&metrics::VERSION_HELD_OUT),
+            evidence: evidence.collect(),
             trips: trips.collect(),
         }
     }
@@ -273,6 +277,13 @@ impl Gauges {
         }
         if let Some(Some(id)) = self.held_out.get(version) {
             host.record(*id, u64::from(held_out));
+        }
+    }
+
+    /// Sets how near a trip of a version is, from 0 to 1,000.
+    pub fn set_evidence(&self, host: &impl Host, version: VersionIndex, thousandths: u32) {
+        if let Some(Some(id)) = self.evidence.get(version) {
+            host.record(*id, u64::from(thousandths));
         }
     }
 

@@ -4,16 +4,17 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
-use crate::bucket::VersionIndex;
+use crate::bucket::{VersionIndex, Weight};
 use crate::config::{Mode, Rollout};
 use crate::engine::{decide, Decision, Reason, Request, Standing};
-use crate::http::HeaderName;
+use crate::http::{HeaderName, Headers};
 
+use super::heard::Answer;
 use super::loaded::LoadedConfig;
-use super::outcome::{number, Outcome};
+use super::outcome::{number, Outcome, RequestKind};
 use super::plugin::note_connection;
 use super::rollout::LoadedRollout;
-use super::series::{CodeClass, Count, IgnoredKind, Source};
+use super::series::{CodeClass, Count, IgnoredKind};
 use super::strip::{self, Written};
 use super::{baggage, Host};
 
@@ -35,6 +36,11 @@ struct Decided {
     rollout: usize,
     version: VersionIndex,
     reason: Reason,
+    /// What tells the user from others, where the guard counts users.
+    user: Option<u32>,
+    /// Whether the decision reached the route table: of two rollouts with one header only the first does,
+    /// and the answer speaks of its version.
+    routes: bool,
 }
 
 impl Stream {
@@ -76,9 +82,6 @@ impl Stream {
             if !rollout.applies(&request) {
                 continue;
             }
-            if !state.counts() {
-                loaded_rollout.begin_counting(host, now);
-            }
             let standing = Standing {
                 split: loaded_rollout.split(now),
                 holds: &state.holds(),
@@ -86,23 +89,28 @@ impl Stream {
             };
             let decision = decide(plan.config(), rollout, &standing, &request, &mut ());
             count_ignored(host, loaded_rollout, &decision);
-            self.decided.push(Decided {
+            let mut decided = Decided {
                 rollout: position,
                 version: decision.version,
                 reason: decision.reason,
-            });
+                user: decision.user,
+                routes: false,
+            };
             if rollout.mode == Mode::Shadow {
+                self.decided.push(decided);
                 log_shadow(rollout, &decision);
                 continue;
             }
             in_force.push((position, decision.version));
-            write_request(host, rollout, decision.version, &mut written);
+            decided.routes = write_request(host, rollout, decision.version, &mut written);
+            self.decided.push(decided);
             if let Some((pin, value)) = rollout.pin.as_ref().zip(decision.pin.as_ref()) {
                 self.cookies.push(pin.cookie.header(value, request.is_https()));
             }
         }
         strip::request_headers(host, plan, &request, &written);
         baggage::rewrite(host, plan, &request, &in_force);
+        self.outcome.request = request_kind(&headers);
         self.outcome.grpc =
             headers.first("content-type").is_some_and(|kind| kind.starts_with(b"application/grpc"));
         for issued in request.issued().iter().filter(|issued| issued.hand_out) {
@@ -124,6 +132,7 @@ impl Stream {
         }
         self.outcome.ended |= end_of_stream;
         self.outcome.status = host.response_header(":status").and_then(|status| number(&status));
+        self.outcome.waited = self.waited(host);
         if self.outcome.grpc {
             self.outcome.grpc_status =
                 host.response_header("grpc-status").and_then(|status| number(&status));
@@ -151,8 +160,26 @@ impl Stream {
         }
     }
 
-    /// Notes whether the answer is complete.
-    pub fn on_response_body(&mut self, end_of_stream: bool) {
+    /// Nanoseconds that the version took until its answer began; `None` where no guard wants to know, or
+    /// where it cannot be told from the time that the client took.
+    fn waited(&self, host: &impl Host) -> Option<u64> {
+        let rollouts = self.decided.iter().filter_map(|it| self.loaded.rollout(it.rollout));
+        let limit = rollouts.filter_map(|rollout| slowness(rollout.config)).min()?;
+        let took = host.monotonic().saturating_sub(self.began);
+        if took <= limit {
+            return Some(took);
+        }
+        // From the last byte of the request on, as the proxy itself has measured it.
+        let said = host.response_header("x-envoy-upstream-service-time");
+        match said.and_then(|millis| number::<u32>(&millis)) {
+            Some(millis) => Some(u64::from(millis) * 1_000_000),
+            None => Some(took).filter(|_| !self.outcome.request.has_body),
+        }
+    }
+
+    /// Notes how much of the answer has come, and whether it is complete.
+    pub fn on_response_body(&mut self, size: usize, end_of_stream: bool) {
+        self.outcome.body = self.outcome.body.saturating_add(size as u64);
         self.outcome.ended |= end_of_stream;
     }
 
@@ -171,8 +198,9 @@ impl Stream {
             return;
         }
         let outcome = self.outcome;
-        let nanos = host.monotonic().saturating_sub(self.began);
-        let failed = outcome.is_failure(|| host.response_flags());
+        let now = host.monotonic();
+        let took = now.saturating_sub(self.began);
+        let verdict = outcome.judge(|| host.response_details());
         let class = CodeClass::of(outcome.status);
         for decided in &self.decided {
             let Some(rollout) = self.loaded.rollout(decided.rollout) else { continue };
@@ -180,43 +208,86 @@ impl Stream {
             let answers = rollout.answers(host);
             let count = |what| answers.count(host, decided.version, what);
             requests.count(host, decided.version, decided.reason);
-            count(Count::Response(class, Source::Upstream));
-            if !outcome.is_answer() {
+            count(Count::Response(class, verdict.source));
+            if outcome.status.is_none() {
                 continue;
             }
-            let latency = rollout.config.guard.as_ref().and_then(|guard| guard.latency);
-            let limit = latency.map(|latency| latency.slower_than.saturating_mul(1_000_000));
-            let slow = limit.is_some_and(|limit| nanos > limit) && !outcome.is_upgrade();
-            if failed {
+            if !outcome.is_tunnel() {
+                requests.duration(host, decided.version, took.saturating_add(500_000) / 1_000_000);
+            }
+            if !verdict.counts {
+                continue;
+            }
+            let slow = slowness(rollout.config).is_some_and(|limit| outcome.is_slower_than(limit));
+            if verdict.failed {
                 count(Count::Failure);
             }
             if slow {
                 count(Count::Slow);
             }
-            requests.duration(host, decided.version, nanos.saturating_add(500_000) / 1_000_000);
-            rollout.state.add(decided.version, failed, slow);
+            // Nobody but a person who looks at it gets a version without weight by an override.
+            let asked_for = || rollout.split(host.now() / 1_000_000).weight(decided.version);
+            if decided.routes && (decided.reason != Reason::Override || asked_for() > Weight::ZERO)
+            {
+                let answer = Answer {
+                    version: decided.version,
+                    user: decided.user,
+                    failed: verdict.failed,
+                    slow,
+                    now: now / 1_000_000,
+                };
+                rollout.hear(answer, || host.client_address());
+            }
         }
     }
 }
 
+/// What a slow answer of a rollout takes longer than, in nanoseconds.
+fn slowness(rollout: &Rollout) -> Option<u64> {
+    let latency = rollout.guard.as_ref()?.latency?;
+    Some(latency.slower_than.saturating_mul(1_000_000))
+}
+
+fn request_kind(headers: &Headers) -> RequestKind {
+    let method = headers.first(":method").unwrap_or_default();
+    let has_body = match headers.first("content-length") {
+        Some(length) => length != b"0",
+        None => {
+            headers.first("transfer-encoding").is_some()
+                || matches!(method, b"POST" | b"PUT" | b"PATCH")
+        }
+    };
+    RequestKind { options: method == b"OPTIONS", connect: method == b"CONNECT", has_body }
+}
+
 /// Sets what a decision says on the request. Of two decisions that would write the same header, the
-/// first does.
+/// first does. Says whether all that a route table goes by was written.
 fn write_request<'a>(
     host: &impl Host,
     rollout: &'a Rollout,
     version: VersionIndex,
     written: &mut Written<'a>,
-) {
-    let Some(version) = rollout.versions.get(version) else { return };
+) -> bool {
+    let Some(version) = rollout.versions.get(version) else { return false };
     let output = &rollout.output;
     let route = (&output.route_header, version.name.as_str());
     let cluster = output.cluster_header.as_ref().zip(version.cluster.as_deref());
     let others = version.request_headers.iter().map(|(name, value)| (name, value.as_str()));
-    for (name, value) in std::iter::once(route).chain(cluster).chain(others) {
-        if claim(written, name) {
+    let mut set = |(name, value): (&'a HeaderName, &str)| {
+        let free = claim(written, name);
+        if free {
             host.set_request_header(name.as_str(), value.as_bytes());
         }
+        free
+    };
+    let mut routes = set(route);
+    if let Some(cluster) = cluster {
+        routes &= set(cluster);
     }
+    for other in others {
+        set(other);
+    }
+    routes
 }
 
 /// Whether `name` was not written yet; from now on it is.

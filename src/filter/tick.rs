@@ -6,18 +6,36 @@
 mod guard;
 mod health;
 mod log;
-mod totals;
+
+use std::rc::Rc;
 
 use crate::bucket::VersionIndex;
 use crate::config::{Millis, Rollout};
+use crate::engine::guard::Record;
 use crate::engine::Hold;
 
+use super::heard::{places, GuardWatch};
 use super::host::{Call, Shared};
 use super::loaded::LoadedConfig;
-use super::rollout::{GuardWatch, HealthWatch, LoadedRollout};
+use super::rollout::{HealthWatch, LoadedRollout};
 use super::Host;
 
 use health::PollResult;
+
+/// A moment, on both of the proxy's clocks.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    /// Milliseconds on the clock that never steps: how long things take and have to wait.
+    now: Millis,
+    /// Milliseconds since the Unix epoch: what a ramp goes by.
+    wall: Millis,
+}
+
+impl Clock {
+    fn at(host: &impl Host, wall: Millis) -> Self {
+        Self { now: host.monotonic() / 1_000_000, wall }
+    }
+}
 
 /// A health check under way.
 #[derive(Clone, Copy, Debug)]
@@ -27,11 +45,12 @@ pub struct Poll {
     health: usize,
 }
 
-/// Begins to count what `before` counted: what began under it may fail under `loaded`.
-pub fn go_on_counting(host: &impl Host, loaded: &LoadedConfig, before: &LoadedConfig, now: Millis) {
-    for earlier in before.rollouts().filter(|earlier| earlier.state.counts()) {
+/// Has what began under `before` and ends from now on heard under `loaded` too.
+pub fn go_on_hearing(loaded: &LoadedConfig, before: &LoadedConfig) {
+    for earlier in before.rollouts().filter(|earlier| !loaded.shares(*earlier)) {
         if let Some(later) = loaded.named(&earlier.config.name) {
-            later.begin_counting(host, now);
+            let places = places(earlier.config, later.config);
+            earlier.state.successor.replace(Some((Rc::clone(later.state), places)));
         }
     }
 }
@@ -39,9 +58,10 @@ pub fn go_on_counting(host: &impl Host, loaded: &LoadedConfig, before: &LoadedCo
 /// Ends what was remembered of the rollouts that are not in `loaded` as they were `before`, so that one
 /// which comes back some day begins anew.
 pub fn take_over(host: &impl Host, loaded: &LoadedConfig, before: &LoadedConfig, now: Millis) {
+    let clock = Clock::at(host, now);
     for earlier in before.rollouts().filter(|earlier| !loaded.shares(*earlier)) {
         for (version, guard) in earlier.guarded() {
-            WatchedVersion::new(host, earlier, version, now).end_guard(guard);
+            WatchedVersion::new(host, earlier, version, clock).end_guard(guard);
         }
         let Some(later) = loaded.named(&earlier.config.name) else {
             earlier.withdraw(host);
@@ -58,35 +78,39 @@ pub fn take_over(host: &impl Host, loaded: &LoadedConfig, before: &LoadedConfig,
 /// Reads the records as they stand, so that the first request already meets what was tripped before.
 /// Without shared data what was remembered of unchanged rollouts stands.
 pub fn start(host: &impl Host, loaded: &LoadedConfig, now: Millis) {
+    let clock = Clock::at(host, now);
     for rollout in loaded.rollouts() {
-        for (version, guard) in rollout.guarded() {
-            WatchedVersion::new(host, rollout, version, now).begin_guard(guard);
+        for (version, watch) in rollout.guarded() {
+            if let Some(guard) = &rollout.config.guard {
+                WatchedVersion::new(host, rollout, version, clock).begin_guard(guard, watch);
+            }
         }
         for (version, health) in rollout.polled() {
-            WatchedVersion::new(host, rollout, version, now).begin_health(health);
+            WatchedVersion::new(host, rollout, version, clock).begin_health(health);
         }
-        rollout.settle(host, now);
+        rollout.settle(host, clock.wall);
     }
 }
 
 /// Looks at every version that is watched. The health checks that it sends come back by their tokens.
 pub fn tick(host: &impl Host, loaded: &LoadedConfig, now: Millis) -> Vec<(u32, Poll)> {
+    let clock = Clock::at(host, now);
     let mut polls = Vec::new();
     for (position, rollout) in loaded.rollouts().enumerate() {
         if !rollout.state.is_watched() && rollout.config.ramp.is_none() {
             continue;
         }
         if let Some(guard) = &rollout.config.guard {
-            if rollout.state.counts() {
-                rollout.observe(host, now);
-            }
+            let in_force = rollout.in_force(clock.wall);
+            let stable = in_force.get(rollout.config.stable);
+            let alone = stable.is_some_and(|(share, _)| *share == 0);
             for (version, watch) in rollout.guarded() {
-                WatchedVersion::new(host, rollout, version, now).tick_guard(guard, watch);
+                WatchedVersion::new(host, rollout, version, clock).tick_guard(guard, watch, alone);
             }
         }
         for (index, health) in rollout.config.health.iter().enumerate() {
             let Some(watch) = rollout.health_watch(health.version) else { continue };
-            let version = WatchedVersion::new(host, rollout, health.version, now);
+            let version = WatchedVersion::new(host, rollout, health.version, clock);
             if !version.takes_poll(health, watch) {
                 continue;
             }
@@ -101,7 +125,7 @@ pub fn tick(host: &impl Host, loaded: &LoadedConfig, now: Millis) -> Vec<(u32, P
                 None => version.polled(health, watch, PollResult::NotSent),
             }
         }
-        rollout.settle(host, now);
+        rollout.settle(host, clock.wall);
     }
     polls
 }
@@ -114,23 +138,24 @@ pub fn answered(
     status: Option<u16>,
     now: Millis,
 ) {
+    let clock = Clock::at(host, now);
     let Some(rollout) = loaded.rollout(poll.rollout) else { return };
     let Some(health) = rollout.config.health.get(poll.health) else { return };
     let Some(watch) = rollout.health_watch(health.version) else { return };
     let result = status.map_or(PollResult::NoAnswer, PollResult::Status);
-    WatchedVersion::new(host, rollout, health.version, now).polled(health, watch, result);
-    rollout.settle(host, now);
+    WatchedVersion::new(host, rollout, health.version, clock).polled(health, watch, result);
+    rollout.settle(host, clock.wall);
 }
 
 /// A record as it was read from the shared data.
-struct Record<T> {
+struct SharedRecord<T> {
     value: Option<T>,
     ticket: Option<u32>,
     /// Whether there is shared data at all.
     shared: bool,
 }
 
-impl<T> Record<T> {
+impl<T> SharedRecord<T> {
     fn read(host: &impl Host, key: &str, from_bytes: impl Fn(&[u8]) -> Option<T>) -> Self {
         match host.shared(key) {
             Shared::Missing => Self { value: None, ticket: None, shared: true },
@@ -152,12 +177,12 @@ struct WatchedVersion<'a, H> {
     host: &'a H,
     rollout: LoadedRollout<'a>,
     version: VersionIndex,
-    now: Millis,
+    clock: Clock,
 }
 
 impl<'a, H: Host> WatchedVersion<'a, H> {
-    fn new(host: &'a H, rollout: LoadedRollout<'a>, version: VersionIndex, now: Millis) -> Self {
-        Self { host, rollout, version, now }
+    fn new(host: &'a H, rollout: LoadedRollout<'a>, version: VersionIndex, clock: Clock) -> Self {
+        Self { host, rollout, version, clock }
     }
 
     fn config(&self) -> &'a Rollout {
@@ -190,13 +215,15 @@ impl<'a> LoadedRollout<'a> {
     fn settle(&self, host: &impl Host, now: Millis) {
         let mut first_trip = None;
         for version in self.state.versions() {
-            let latch = version.guard.as_ref().map(|watch| watch.latch.get()).unwrap_or_default();
+            let record = version.guard.as_ref().map(|watch| watch.record.borrow());
+            let record = record.as_deref().and_then(Option::as_ref);
             let healthy = version.health.as_ref().map(|watch| watch.state.get().hold());
             version.hold.set(match healthy {
                 Some(Hold::Out) => Hold::Out,
-                _ => latch.hold(),
+                _ => record.map(Record::hold).unwrap_or_default(),
             });
-            first_trip = [first_trip, latch.first_trip].into_iter().flatten().min();
+            let tripped = record.and_then(|record| record.first_trip);
+            first_trip = [first_trip, tripped].into_iter().flatten().min();
         }
         self.state.ramp_ended.set(first_trip);
         self.publish(host, now);

@@ -238,7 +238,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_response_body(
     end_of_stream: bool,
 ) -> u32 {
     // SAFETY: both pointers are Envoy's for this stream.
-    unsafe { with_stream(envoy, module, |stream, _| stream.on_response_body(end_of_stream)) }
+    unsafe { with_stream(envoy, module, |stream, _| stream.on_response_body(0, end_of_stream)) }
 }
 
 #[no_mangle]

@@ -170,10 +170,6 @@ impl Host for Proxy<'_> {
         }
     }
 
-    fn response_flags(&self) -> Option<u64> {
-        self.stream?.integer(Attribute::ResponseFlags)
-    }
-
     fn response_details(&self) -> Option<Vec<u8>> {
         self.stream?.attribute(Attribute::ResponseCodeDetails)
     }
@@ -210,10 +206,6 @@ impl Host for Proxy<'_> {
             // Only streams have durations.
             (MetricKind::Histogram, None) | (MetricKind::Counter, _) => {}
         }
-    }
-
-    fn total(&self, counter: MetricId) -> Option<u64> {
-        Some(process::series(counter)?.total())
     }
 
     fn shared(&self, key: &str) -> Shared {

@@ -131,10 +131,6 @@ impl Host for Proxy {
         hostcalls::add_map_value_bytes(MapType::HttpResponseHeaders, name, value.as_bytes()).ok();
     }
 
-    fn response_flags(&self) -> Option<u64> {
-        integer(&property(&["response", "flags"])?)
-    }
-
     fn response_details(&self) -> Option<Vec<u8>> {
         property(&["response", "code_details"])
     }
@@ -161,10 +157,6 @@ impl Host for Proxy {
 
     fn record(&self, metric: MetricId, value: u64) {
         hostcalls::record_metric(metric, value).ok();
-    }
-
-    fn total(&self, counter: MetricId) -> Option<u64> {
-        hostcalls::get_metric(counter).ok()
     }
 
     fn shared(&self, key: &str) -> Shared {

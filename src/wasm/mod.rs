@@ -74,8 +74,8 @@ impl HttpContext for Http {
         Action::Continue
     }
 
-    fn on_http_response_body(&mut self, _: usize, end_of_stream: bool) -> Action {
-        self.0.on_response_body(end_of_stream);
+    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        self.0.on_response_body(size, end_of_stream);
         Action::Continue
     }
 

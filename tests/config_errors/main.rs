@@ -104,8 +104,7 @@ fn every_problem_is_told_at_once_in_document_order() {
              salt, hashScheme, anonymousId, pin, overrides, inherit, rules, ramp, guard, health, output",
             "$.rollouts[0].name: found \"A\", allowed: 1 to 63 lower-case letters, digits and hyphens, with a \
              letter or digit at either end",
-            "$.rollouts[0].guard: found neither maxFailureRatio nor maxSlowRatio, allowed: one of them or both",
-            "$.rollouts[0].guard.window: found \"30\", allowed: a duration from 1s to 1h, such as 500ms, 30s, 10m, \
+                        "$.rollouts[0].guard.window: found \"30\", allowed: a duration from 1s to 1h, such as 500ms, 30s, 10m, \
              1h or 7d",
             "$.rollouts[0].rules[0].segment: found \"beta\", allowed: beta  (did you mean beta ?)",
             "$.rollouts[1]: found a number, allowed: an object with name and versions",

@@ -1,7 +1,7 @@
 //! Versions, and what refers to them.
 
 use super::{config, lines, says};
-use cohort::config::Config;
+use cohort::config::{Config, Count, Ratio};
 
 #[test]
 fn two_versions_or_more_of_which_one_is_stable() {
@@ -169,10 +169,6 @@ fn a_ramp_rises_in_time() {
 #[test]
 fn a_guard_has_something_to_watch() {
     says(
-        r#""guard": {}"#,
-        &["~.guard: found neither maxFailureRatio nor maxSlowRatio, allowed: one of them or both"],
-    );
-    says(
         r#""guard": {"slowerThan": "1s"}"#,
         &["~.guard: found slowerThan without maxSlowRatio, allowed: both or neither"],
     );
@@ -190,9 +186,23 @@ fn a_guard_has_something_to_watch() {
     let guard = Config::from_json(text.as_bytes()).unwrap().rollouts.remove(0).guard.unwrap();
     assert_eq!(
         (guard.window, guard.min_requests, guard.times_worse_than_stable),
-        (30_000, 50, 2000)
+        (30_000, None, 2000)
     );
     assert_eq!((guard.max_failure_ratio, guard.retry_after, guard.fallback), (None, None, 0));
+    assert_eq!((guard.one_false_trip_in, guard.count), (365 * 86_400_000, Count::Users));
+    // A guard that says nothing allows five percent of failures.
+    let text = config(r#""guard": {}"#);
+    let guard = Config::from_json(text.as_bytes()).unwrap().rollouts.remove(0).guard.unwrap();
+    assert_eq!(guard.max_failure_ratio.map(Ratio::millionths), Some(50_000));
+    assert_eq!(guard.latency, None);
+    says(
+        r#""guard": {"oneFalseTripIn": "1h", "count": "sessions"}"#,
+        &[
+            "~.guard.oneFalseTripIn: found \"1h\", allowed: a duration from 1d to 3650d, such as 500ms, 30s, 10m, 1h \
+             or 7d",
+            "~.guard.count: found \"sessions\", allowed: users or requests",
+        ],
+    );
 }
 
 #[test]

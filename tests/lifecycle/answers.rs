@@ -10,6 +10,8 @@ on_both_rigs!(
     every_class_of_status_is_counted,
     a_client_that_went_away_is_no_failure,
     a_failure_is_what_the_upstream_did,
+    what_another_filter_answers_is_not_the_version_s,
+    the_time_that_a_client_takes_is_not_the_version_s,
     a_grpc_status_counts_where_the_request_was_grpc,
     an_upgrade_is_no_failure_and_not_slow,
     a_slow_answer_is_counted_where_the_guard_asks,
@@ -51,7 +53,7 @@ fn a_stream_that_never_had_a_request_is_let_through<R: Rig>() {
     let open = worker.begin(exchange);
     for event in [
         Event::ResponseHeaders { end: false },
-        Event::ResponseBody { end: true },
+        Event::ResponseBody { size: 0, end: true },
         Event::ResponseTrailers,
         Event::RequestTrailers,
     ] {
@@ -63,7 +65,14 @@ fn a_stream_that_never_had_a_request_is_let_through<R: Rig>() {
 
 fn responses<R: Rig>(worker: &Worker<R>, class: &str) -> u64 {
     worker.world.metric(&format!(
-        r#"cohort_responses_total{{rollout="checkout",rollout_version="canary",code_class="{class}"}}"#
+        r#"cohort_responses_total{{rollout="checkout",rollout_version="canary",code_class="{class}",source="upstream"}}"#
+    ))
+}
+
+/// Answers that the proxy, or a filter of it, gave in the version's place.
+fn by_proxy<R: Rig>(worker: &Worker<R>, class: &str) -> u64 {
+    worker.world.metric(&format!(
+        r#"cohort_responses_total{{rollout="checkout",rollout_version="canary",code_class="{class}",source="proxy"}}"#
     ))
 }
 
@@ -109,7 +118,7 @@ fn a_client_that_went_away_is_no_failure<R: Rig>() {
         r#"cohort_request_duration_milliseconds{rollout="checkout",rollout_version="canary"}"#;
     assert_eq!(worker.world.metric(durations), 0);
     // In the middle of an answer.
-    let reply = Reply::new(200).broken_off(flags::CLIENT_WENT);
+    let reply = Reply::new(200).broken_off(details::CLIENT_WENT);
     worker.send(get("/").user(&canary_user()).reply(reply));
     assert_eq!((responses(&worker, "2xx"), failures(&worker)), (1, 0));
 }
@@ -117,23 +126,59 @@ fn a_client_that_went_away_is_no_failure<R: Rig>() {
 fn a_failure_is_what_the_upstream_did<R: Rig>() {
     let mut worker = Worker::<R>::with(&checkout(NAMED));
     let user = canary_user();
-    let reply = Reply::new(200).broken_off(flags::UPSTREAM_RESET_AFTER_HEADERS);
+    let reply = Reply::new(200).broken_off(details::RESET_AFTER_HEADERS);
     worker.send(get("/").user(&user).reply(reply));
     assert_eq!((responses(&worker, "2xx"), failures(&worker)), (1, 1));
-    // Both at once: the client's leaving broke it off.
-    let both = flags::UPSTREAM_RESET_AFTER_HEADERS | flags::CLIENT_WENT;
-    worker.send(get("/").user(&user).reply(Reply::new(200).broken_off(both)));
-    assert_eq!(failures(&worker), 1);
-    // Complete, whatever the flags say.
-    let mut reply = Reply::new(200);
-    reply.flags = flags::UPSTREAM_RESET_BEFORE_HEADERS;
-    worker.send(get("/").user(&user).reply(reply));
-    assert_eq!(failures(&worker), 1);
+    // It hangs, and the proxy gives it up.
+    worker.send(get("/").user(&user).reply(Reply::new(200).broken_off(details::IDLE)));
+    assert_eq!(failures(&worker), 2);
+    // So much has come that it may be the client who does not read.
+    let mut long = Reply::new(200).broken_off(details::IDLE);
+    long.size = 70_000;
+    worker.send(get("/").user(&user).reply(long));
+    assert_eq!(failures(&worker), 2);
+    // Complete, whatever came afterwards.
+    worker.send(get("/").user(&user).reply(Reply::new(200).details(details::RESET_AFTER_HEADERS)));
+    assert_eq!(failures(&worker), 2);
     // An answer that is nothing but headers is complete.
-    let mut reply = Reply::new(204);
-    (reply.body, reply.flags) = (false, flags::UPSTREAM_RESET_AFTER_HEADERS);
+    let mut reply = Reply::new(204).details(details::RESET_AFTER_HEADERS);
+    reply.body = false;
     worker.send(get("/").user(&user).reply(reply));
-    assert_eq!(failures(&worker), 1);
+    assert_eq!((responses(&worker, "2xx"), failures(&worker)), (5, 2));
+    // What the proxy could not get from the version is the version's answer too.
+    worker.send(get("/").user(&user).reply(Reply::new(503).details(details::RESET_BEFORE_HEADERS)));
+    assert_eq!((by_proxy(&worker, "5xx"), responses(&worker, "5xx"), failures(&worker)), (0, 1, 3));
+}
+
+fn what_another_filter_answers_is_not_the_version_s<R: Rig>() {
+    let mut worker = Worker::<R>::with(&checkout(NAMED));
+    let user = canary_user();
+    for (status, class) in [(403, "4xx"), (500, "5xx"), (302, "3xx")] {
+        let denied = Reply::new(status).details(details::DENIED);
+        worker.send(get("/").user(&user).reply(denied).takes(60_000));
+        let counts = (by_proxy(&worker, class), responses(&worker, class));
+        assert_eq!((counts, failures(&worker), slow(&worker)), ((1, 0), 0, 0), "{status}");
+    }
+    let preflight = get("/").user(&user).replace(":method", "OPTIONS");
+    worker.send(preflight.clone().reply(Reply::new(200).details("cors_response")));
+    assert_eq!((by_proxy(&worker, "2xx"), responses(&worker, "2xx")), (1, 0));
+    worker.send(preflight);
+    assert_eq!((by_proxy(&worker, "2xx"), responses(&worker, "2xx")), (1, 1));
+}
+
+fn the_time_that_a_client_takes_is_not_the_version_s<R: Rig>() {
+    let mut worker = Worker::<R>::with(&checkout(NAMED));
+    let user = canary_user();
+    let upload = || get("/").user(&user).replace(":method", "POST").takes(60_000);
+    let took = |millis: &str| Reply::new(200).header("x-envoy-upstream-service-time", millis);
+    // The proxy's own measure counts from the last byte of the request on.
+    worker.send(upload().reply(took("40")));
+    // Without it, who took the time cannot be told.
+    worker.send(upload());
+    assert_eq!(slow(&worker), 0);
+    worker.send(upload().reply(took("501")));
+    worker.send(get("/").user(&user).takes(60_000));
+    assert_eq!(slow(&worker), 2);
 }
 
 fn a_grpc_status_counts_where_the_request_was_grpc<R: Rig>() {
@@ -162,9 +207,16 @@ fn a_grpc_status_counts_where_the_request_was_grpc<R: Rig>() {
 
 fn an_upgrade_is_no_failure_and_not_slow<R: Rig>() {
     let mut worker = Worker::<R>::with(&checkout(NAMED));
-    let reply = Reply::new(101).broken_off(flags::UPSTREAM_RESET_AFTER_HEADERS);
+    let reply = Reply::new(101).broken_off(details::RESET_AFTER_HEADERS);
     worker.send(get("/").user(&canary_user()).reply(reply).takes(3_600_000));
     assert_eq!((responses(&worker, "1xx"), failures(&worker), slow(&worker)), (1, 0, 0));
+    let tunnel = get("/").user(&canary_user()).replace(":method", "CONNECT").takes(3_600_000);
+    worker.send(tunnel.reply(Reply::new(200).broken_off(details::RESET_AFTER_HEADERS)));
+    assert_eq!((responses(&worker, "2xx"), failures(&worker), slow(&worker)), (1, 0, 0));
+    // How long they lasted is nobody's duration.
+    let durations =
+        r#"cohort_request_duration_milliseconds{rollout="checkout",rollout_version="canary"}"#;
+    assert_eq!(worker.world.metric(durations), 0);
 }
 
 fn a_slow_answer_is_counted_where_the_guard_asks<R: Rig>() {

@@ -106,11 +106,14 @@ fn a_bad_update_that_was_not_tried_leaves_the_last_good_one_at_work<R: Rig>() {
         assert_eq!(seen.request("x-cohort-checkout").as_deref(), Some("canary"));
         assert_eq!(worker.world.metric("cohort_config_invalid"), 0);
     }
-    for _ in 0..50 {
-        worker.send(get("/").user(&stable_user()));
-        worker.send(get("/").user(&canary_user()).answered(500));
+    for look in 0..6 {
+        for number in 0..8 {
+            let from = (look * 8 + number) * 1_000;
+            worker.send(get("/").user(&user_in("checkout", 50_000 + from..51_000 + from)));
+            worker.send(get("/").user(&user_in("checkout", from..1_000 + from)).answered(500));
+        }
+        worker.pass(250);
     }
-    worker.pass(500);
     let seen = worker.send(get("/").user(&canary_user()));
     assert_eq!(seen.request("x-cohort-checkout").as_deref(), Some("stable"), "and guarded");
 }

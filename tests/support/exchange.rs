@@ -16,10 +16,8 @@ pub struct StreamState {
     pub connection: u64,
     /// The property `connection.uri_san_peer_certificate`.
     pub principal: Option<Vec<u8>>,
-    /// The property `response.flags`.
-    pub flags: u64,
-    /// The property `response.code_details`.
-    pub details: Option<Vec<u8>>,
+    /// The property `response.code_details`; where it is empty there is none.
+    pub details: &'static str,
 }
 
 /// How a stream ends.
@@ -40,14 +38,21 @@ pub struct Reply {
     pub trailers: Lines,
     pub body: bool,
     pub ended: bool,
-    pub flags: u64,
+    /// The bytes of the body.
+    pub size: u32,
+    pub details: &'static str,
 }
 
-/// Envoy's response flags as bits.
-pub mod flags {
-    pub const UPSTREAM_RESET_BEFORE_HEADERS: u64 = 1 << 6;
-    pub const UPSTREAM_RESET_AFTER_HEADERS: u64 = 1 << 23;
-    pub const CLIENT_WENT: u64 = 1 << 14;
+/// Envoy's response code details.
+pub mod details {
+    pub const UPSTREAM: &str = "via_upstream";
+    pub const RESET_BEFORE_HEADERS: &str =
+        "upstream_reset_before_response_started{connection_termination}";
+    pub const RESET_AFTER_HEADERS: &str =
+        "upstream_reset_after_response_started{connection_termination}";
+    pub const IDLE: &str = "stream_idle_timeout";
+    pub const CLIENT_WENT: &str = "downstream_remote_disconnect";
+    pub const DENIED: &str = "rbac_access_denied_matched_policy[none]";
 }
 
 /// A request, and how it will be answered.
@@ -69,6 +74,7 @@ pub fn get(target: &str) -> Exchange {
     let state = StreamState {
         request,
         address: Some(b"203.0.113.9:41234".to_vec()),
+        details: details::UPSTREAM,
         ..StreamState::default()
     };
     Exchange { state, ending: Ending::Answer(Reply::new(200)), takes: 0 }
@@ -82,7 +88,8 @@ impl Reply {
             trailers: Vec::new(),
             body: true,
             ended: true,
-            flags: 0,
+            size: 100,
+            details: details::UPSTREAM,
         }
     }
 
@@ -96,10 +103,14 @@ impl Reply {
         self
     }
 
-    /// Breaks off after the headers, with these response flags.
-    pub fn broken_off(mut self, flags: u64) -> Self {
+    /// Breaks off after the headers, with these details.
+    pub fn broken_off(mut self, details: &'static str) -> Self {
         self.ended = false;
-        self.flags = flags;
+        self.details(details)
+    }
+
+    pub fn details(mut self, details: &'static str) -> Self {
+        self.details = details;
         self
     }
 }
@@ -160,13 +171,13 @@ impl Exchange {
     }
 
     pub fn reply(mut self, reply: Reply) -> Self {
-        self.state.flags = reply.flags;
+        self.state.details = reply.details;
         self.ending = Ending::Answer(reply);
         self
     }
 
     pub fn aborted(mut self) -> Self {
-        self.state.flags = flags::CLIENT_WENT;
+        self.state.details = details::CLIENT_WENT;
         self.ending = Ending::Aborted;
         self
     }

@@ -78,6 +78,13 @@ impl Metrics {
         }
     }
 
+    /// What `POST /reset_counters` does.
+    pub fn reset_counters(&mut self) {
+        for metric in self.metrics.iter_mut().filter(|metric| metric.kind == Kind::Counter) {
+            metric.value = 0;
+        }
+    }
+
     /// The value of the counter or gauge that Prometheus reads as `name`, the number of samples of a
     /// histogram; 0 where there is none. Labels that `name` leaves out may only be `plugin` and `source`,
     /// over which the values are summed.

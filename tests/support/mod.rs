@@ -10,7 +10,7 @@ pub mod native;
 pub mod rig;
 pub mod world;
 
-pub use exchange::{flags, get, text, Ending, Exchange, Reply, Seen};
+pub use exchange::{details, get, text, Ending, Exchange, Reply, Seen};
 pub use faults::{Dice, Faults, Statuses};
 pub use module::Wasm;
 pub use native::{Native, NativeVm};

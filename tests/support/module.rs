@@ -155,8 +155,8 @@ impl Rig for Wasm {
             Event::ResponseHeaders { end } => {
                 self.call("proxy_on_response_headers", (stream, 1u32, u32::from(end)))
             }
-            Event::ResponseBody { end } => {
-                self.call("proxy_on_response_body", (stream, 0u32, u32::from(end)))
+            Event::ResponseBody { size, end } => {
+                self.call("proxy_on_response_body", (stream, size, u32::from(end)))
             }
             Event::ResponseTrailers => self.call("proxy_on_response_trailers", (stream, 1u32)),
         };

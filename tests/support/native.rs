@@ -128,7 +128,7 @@ impl Rig for NativeVm {
             Event::RequestHeaders => stream.on_request_headers(proxy),
             Event::RequestTrailers => stream.on_request_trailers(proxy),
             Event::ResponseHeaders { end } => stream.on_response_headers(proxy, end),
-            Event::ResponseBody { end } => stream.on_response_body(end),
+            Event::ResponseBody { size, end } => stream.on_response_body(size as usize, end),
             Event::ResponseTrailers => stream.on_response_trailers(proxy),
         }
     }
@@ -225,10 +225,6 @@ impl Host for Proxy {
         self.0.proxy_add_header_map_value(Map::ResponseHeaders, name, value).ok();
     }
 
-    fn response_flags(&self) -> Option<u64> {
-        integer(&self.property(b"response\0flags")?)
-    }
-
     fn response_details(&self) -> Option<Vec<u8>> {
         self.property(b"response\0code_details")
     }
@@ -243,10 +239,6 @@ impl Host for Proxy {
 
     fn record(&self, metric: MetricId, value: u64) {
         self.0.proxy_record_metric(metric, value).ok();
-    }
-
-    fn total(&self, counter: MetricId) -> Option<u64> {
-        self.0.proxy_get_metric(counter).ok()
     }
 
     fn shared(&self, key: &str) -> Shared {

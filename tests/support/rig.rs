@@ -12,7 +12,7 @@ pub enum Event {
     RequestHeaders,
     RequestTrailers,
     ResponseHeaders { end: bool },
-    ResponseBody { end: bool },
+    ResponseBody { size: u32, end: bool },
     ResponseTrailers,
 }
 
@@ -188,9 +188,9 @@ impl<R: Rig> Worker<R> {
             let bare = !reply.body && reply.trailers.is_empty();
             self.on(&open, Event::ResponseHeaders { end: reply.ended && bare });
             if reply.body {
-                self.on(&open, Event::ResponseBody { end: false });
+                self.on(&open, Event::ResponseBody { size: reply.size, end: false });
                 if reply.ended && reply.trailers.is_empty() {
-                    self.on(&open, Event::ResponseBody { end: true });
+                    self.on(&open, Event::ResponseBody { size: 0, end: true });
                 }
             }
             if reply.ended && !reply.trailers.is_empty() {

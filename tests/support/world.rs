@@ -343,8 +343,10 @@ impl World {
             b"source\0address" => stream.and_then(|stream| stream.address),
             b"connection\0id" => stream.map(|stream| stream.connection.to_le_bytes().to_vec()),
             b"connection\0uri_san_peer_certificate" => stream.and_then(|stream| stream.principal),
-            b"response\0flags" => stream.map(|stream| stream.flags.to_le_bytes().to_vec()),
-            b"response\0code_details" => stream.and_then(|stream| stream.details),
+            b"response\0code_details" => {
+                let details = stream.map(|stream| stream.details.to_owned().into_bytes());
+                details.filter(|details| !details.is_empty())
+            }
             _ => None,
         };
         value.ok_or(status::NOT_FOUND)

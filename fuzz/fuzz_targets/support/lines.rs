@@ -1,6 +1,6 @@
 //! A request and its answer as lines of an input.
 
-use super::exchange::{get, Ending, Exchange, Lines, Reply};
+use super::exchange::{details, get, Ending, Exchange, Lines, Reply};
 
 /// Collects lines `name: value`: first of the request, after an empty line of its trailers, after another
 /// of the answer, after a third of the answer's trailers.
@@ -26,8 +26,8 @@ impl Draft {
         self.parts[self.part].push((name.to_ascii_lowercase(), value.collect()));
     }
 
-    /// The exchange as far as it was written. `flags` are the response flags; where they are odd the answer
-    /// breaks off, and 255 is a client that went away.
+    /// The exchange as far as it was written. `flags` choose the response code details; where they are odd
+    /// the answer breaks off, and 255 is a client that went away.
     pub fn exchange(self, status: u8, flags: u8) -> Exchange {
         let [request, request_trailers, headers, trailers] = self.parts;
         let mut exchange = get("/checkout");
@@ -38,7 +38,17 @@ impl Draft {
         }
         let mut reply = Reply::new(u16::from(status) * 4);
         (reply.headers, reply.trailers) = (headers, trailers);
-        reply.flags = u64::from(flags) << 8;
+        let known = [
+            details::UPSTREAM,
+            details::RESET_BEFORE_HEADERS,
+            details::RESET_AFTER_HEADERS,
+            details::IDLE,
+            details::CLIENT_WENT,
+            details::DENIED,
+            "no_healthy_upstream",
+            "",
+        ];
+        reply.details = known[usize::from(flags / 2) % known.len()];
         reply.ended = flags % 2 == 0;
         exchange.reply(reply)
     }

@@ -113,10 +113,6 @@ impl Host for Proxy {
         self.note(Change::AnswerAlso(name.into(), value.into()));
     }
 
-    fn response_flags(&self) -> Option<u64> {
-        None
-    }
-
     fn response_details(&self) -> Option<Vec<u8>> {
         None
     }
@@ -128,10 +124,6 @@ impl Host for Proxy {
     fn increment(&self, _: MetricId, _: u64) {}
 
     fn record(&self, _: MetricId, _: u64) {}
-
-    fn total(&self, _: MetricId) -> Option<u64> {
-        None
-    }
 
     fn shared(&self, _: &str) -> Shared {
         Shared::Unavailable

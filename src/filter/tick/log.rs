@@ -1,40 +1,45 @@
 //! What people hear of a version that leaves traffic or comes back: the log, and the counter of trips.
 
-use crate::config::{Guard, Health};
-use crate::engine::{Cause, Event, Figures, HealthState, HealthStatus};
+use crate::config::{Guard, Health, Millis};
+use crate::engine::guard::{Cause, Event, Figures};
+use crate::engine::{HealthState, HealthStatus};
 
 use super::health::PollResult;
 use super::{Host, WatchedVersion};
 
+const DAY: Millis = 86_400_000;
+
 impl<H: Host> WatchedVersion<'_, H> {
     pub(super) fn log_guard(&self, guard: &Guard, event: Event, figures: &Figures) {
         let (rollout, version) = (&self.config().name, self.name());
-        let Figures { version: ours, stable, over } = figures;
+        let Figures { answered, over } = figures;
+        let ours = answered.version;
         let tenths = (over + 49) / 100;
         match event {
             Event::Tripped(cause) => {
                 self.rollout.gauges(self.host).tripped(self.host, self.version, cause);
-                let bad = match cause {
-                    Cause::Latency => format!(
-                        "{} were slower than {} ms",
-                        ours.slow,
-                        guard.latency.map_or(0, |l| l.slower_than)
-                    ),
-                    Cause::Failures | Cause::Health => format!("{} failed", ours.failures),
+                let slower = guard.latency.map_or(0, |latency| latency.slower_than);
+                let (bad, theirs, what) = match cause {
+                    Cause::Latency => {
+                        (ours.slow, answered.stable.slow, format!("were slower than {slower} ms"))
+                    }
+                    Cause::Failures | Cause::Health => {
+                        (ours.failures, answered.stable.failures, "failed".to_owned())
+                    }
                 };
                 let then = match guard.retry_after {
                     Some(retry) => format!("it is tried again in {} s", retry / 1000),
                     None => "it stays out until the rollout's configuration changes".to_owned(),
                 };
                 log::warn!(
-                    "rollout {rollout}: version {version} is held out of traffic ({}): of {} answers in {}.{} s {bad}; \
-                     stable: {} of {} failed; its users get {}; {then}",
+                    "rollout {rollout}: version {version} is held out of traffic ({}): of {} answers in {}.{} s {bad} {what}; \
+                     stable: {theirs} of {}; by chance less than once in {} d; its users get {}; {then}",
                     cause.as_str(),
                     ours.answers,
                     tenths / 10,
                     tenths % 10,
-                    stable.failures,
-                    stable.answers,
+                    answered.stable.answers,
+                    guard.one_false_trip_in / DAY,
                     self.fallback_name(),
                 );
             }
@@ -42,8 +47,10 @@ impl<H: Host> WatchedVersion<'_, H> {
                 "rollout {rollout}: version {version} is tried again with a tenth of its users"
             ),
             Event::Returned => log::warn!(
-                "rollout {rollout}: version {version} is back in traffic: of {} answers {} failed",
+                "rollout {rollout}: version {version} is back in traffic: of {} answers in {}.{} s {} failed",
                 ours.answers,
+                tenths / 10,
+                tenths % 10,
                 ours.failures
             ),
         }

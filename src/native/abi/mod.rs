@@ -88,7 +88,6 @@ pub enum Map {
 #[repr(u32)]
 pub enum Attribute {
     ResponseCodeDetails = 16,
-    ResponseFlags = 17,
     SourceAddress = 24,
     ConnectionId = 28,
     ConnectionUriSanPeerCertificate = 37,

@@ -7,6 +7,8 @@ on_both_rigs!(
     after_retry_after_a_tenth_of_the_users_probe,
     a_probe_that_goes_well_brings_it_back,
     a_probe_that_fails_takes_it_out_again,
+    a_probe_that_only_failed_does_not_bring_it_back_and_one_that_nobody_asked_for_does,
+    a_step_of_the_wall_clock_shortens_no_hold_out,
     users_without_a_key_probe_every_tenth_time,
 );
 
@@ -21,8 +23,13 @@ fn without_retry_after_it_stays_out<R: Rig>() {
 
 /// The canary's users that reach it, of `users` asked, and are answered with `status`.
 fn probing<R: Rig>(worker: &mut Worker<R>, users: u32, status: u16) -> Vec<u32> {
+    probing_from(0, worker, users, status)
+}
+
+/// The same, of the users from number `from` on.
+fn probing_from<R: Rig>(from: u32, worker: &mut Worker<R>, users: u32, status: u16) -> Vec<u32> {
     let mut through = Vec::new();
-    let mut number = 0;
+    let mut number = from;
     let mut asked = 0;
     while asked < users {
         let user = format!("probe-{number}");
@@ -61,8 +68,9 @@ fn a_probe_that_goes_well_brings_it_back<R: Rig>() {
     let mut worker = tripped::<R>(&retrying());
     worker.world.advance(300_000);
     worker.tick();
-    for _ in 0..30 {
-        probing(&mut worker, 20, 200);
+    // The window has to pass, and some sixty good answers to come.
+    for part in 0..30 {
+        probing_from(part * 1_000, &mut worker, 40, 200);
         worker.pass(1_000);
     }
     worker.pass(1_000);
@@ -78,8 +86,10 @@ fn a_probe_that_fails_takes_it_out_again<R: Rig>() {
     for round in 2..5 {
         worker.world.advance(300_000);
         worker.tick();
-        probing(&mut worker, 200, 500);
-        worker.pass(1_000);
+        for part in 0..4 {
+            probing_from(part * 1_000, &mut worker, 60, 500);
+            worker.pass(250);
+        }
         assert_eq!((held_out(&worker), trips(&worker, "failures")), (1, round));
         assert!(probing(&mut worker, 100, 200).is_empty());
     }
@@ -101,4 +111,31 @@ fn users_without_a_key_probe_every_tenth_time<R: Rig>() {
         })
         .collect();
     assert_eq!(versions.iter().filter(|canary| **canary).count(), 10);
+}
+
+fn a_probe_that_only_failed_does_not_bring_it_back_and_one_that_nobody_asked_for_does<R: Rig>() {
+    for (failures, wanted) in [(1, 5_000), (0, 50_000)] {
+        let mut worker = tripped::<R>(&retrying());
+        worker.pass(300_000);
+        assert_eq!(weight(&worker, "canary"), 5_000, "on trial");
+        let (mut failed, mut asked) = (0, 0);
+        while failed < failures {
+            failed += probing_from(asked * 1_000, &mut worker, 1, 500).len();
+            asked += 1;
+        }
+        worker.pass(400_000);
+        assert_eq!(weight(&worker, "canary"), wanted, "after {failures} failures");
+    }
+}
+
+fn a_step_of_the_wall_clock_shortens_no_hold_out<R: Rig>() {
+    for step in [3_600_000_000_000_i64, -3_600_000_000_000, -20_000_000] {
+        let mut worker = tripped::<R>(&retrying());
+        let wall = worker.world.state().now;
+        worker.world.state().now = wall.wrapping_add_signed(step);
+        for _ in 0..40 {
+            worker.pass(1_000);
+            assert!(probing(&mut worker, 20, 200).is_empty(), "not before its time");
+        }
+    }
 }

@@ -37,9 +37,11 @@ fn a_trip_ends_the_ramp<R: Rig>() {
     let mut worker = Worker::<R>::with(&config);
     worker.pass(61_000);
     let canary = user_in("checkout", 0..5_000);
-    drive(&mut worker, &stable_user(), 50, 200);
-    drive(&mut worker, &canary, 50, 500);
-    worker.pass(250);
+    for _ in 0..5 {
+        drive(&mut worker, STABLE, 10, 200);
+        drive(&mut worker, 0..5_000, 12, 500);
+        worker.pass(250);
+    }
     assert_eq!(weight(&worker, "canary"), 0);
     // Out, probing and back in: the weights stay those of the step at which it tripped.
     worker.world.advance(300_000);

@@ -10,7 +10,9 @@ on_both_rigs!(
     a_trip_outlives_the_worker_that_saw_it,
     a_changed_rollout_forgets_a_trip,
     a_stream_that_began_before_a_reload_still_counts,
-    counters_that_the_proxy_leaves_out_are_said_and_each_worker_guards_itself,
+    counters_that_the_proxy_leaves_out_or_resets_are_not_the_guard_s,
+    another_revision_lifts_a_hold_out_and_starts_anew,
+    an_older_look_of_another_worker_undoes_nothing,
 );
 
 /// Natively alone: a host that answers a call with Unimplemented ends the module (docs/design.md).
@@ -30,9 +32,7 @@ fn every_worker_holds_it_out_within_a_second<R: Rig>() {
     assert!(second.configure(guarded()));
     first.pass(250);
     second.tick();
-    drive(&mut first, &stable_user(), 50, 200);
-    drive(&mut first, &canary_user(), 60, 500);
-    first.pass(250);
+    fails(&mut first, 60);
     is(&second.send(get("/").user(&canary_user())), "canary", "HASH");
     second.pass(250);
     is(&second.send(get("/").user(&canary_user())), "stable", "FALLBACK");
@@ -46,12 +46,15 @@ fn workers_trip_on_what_they_saw_together_and_once<R: Rig>() {
     assert!(two.configure(guarded()));
     one.tick();
     two.tick();
-    for worker in [&mut one, &mut two] {
-        drive(worker, &stable_user(), 25, 200);
-        drive(worker, &canary_user(), 25, 500);
+    for _ in 0..5 {
+        for worker in [&mut one, &mut two] {
+            drive(worker, STABLE, 5, 200);
+            drive(worker, CANARY, 5, 500);
+        }
+        one.pass(250);
+        two.tick();
     }
     one.pass(250);
-    two.tick();
     for worker in [&mut one, &mut two] {
         is(&worker.send(get("/").user(&canary_user())), "stable", "FALLBACK");
     }
@@ -109,14 +112,19 @@ fn a_stream_that_began_before_a_reload_still_counts<R: Rig>() {
     for later in [guarded(), guarded().replace("0.05", "0.06")] {
         let mut worker = Worker::<R>::with(&guarded());
         worker.pass(250);
-        let canary = canary_user();
-        let open: Vec<Open> =
-            (0..50).map(|_| worker.begin(get("/").user(&canary).answered(500))).collect();
+        let begin = |worker: &mut Worker<R>| {
+            let request = get("/").user(&newcomer(&CANARY)).answered(500);
+            worker.begin(request)
+        };
+        let mut open: Vec<Open> = (0..50).map(|_| begin(&mut worker)).collect();
         assert!(worker.configure(later));
-        for open in open {
-            worker.finish(open);
+        while !open.is_empty() {
+            drive(&mut worker, STABLE, 10, 200);
+            for open in open.drain(..10) {
+                worker.finish(open);
+            }
+            worker.pass(250);
         }
-        worker.pass(500);
         assert_eq!(held_out(&worker), 1);
     }
 }
@@ -125,25 +133,31 @@ fn what_one_worker_saw_holds_in_one_that_saw_nothing<R: Rig>() {
     let mut one = Worker::<R>::with(&guarded());
     let mut other = Worker::<R>::start(&one.world);
     assert!(other.configure(guarded()));
-    drive(&mut one, &canary_user(), 50, 500);
-    one.pass(250);
+    fails(&mut one, 50);
     other.tick();
     is(&other.send(get("/").user(&canary_user())), "stable", "FALLBACK");
     assert_eq!(trips(&one, "failures"), 1);
 }
 
-fn counters_that_the_proxy_leaves_out_are_said_and_each_worker_guards_itself<R: Rig>() {
+fn counters_that_the_proxy_leaves_out_or_resets_are_not_the_guard_s<R: Rig>() {
     let world = World::new();
     world.state().metrics.left_out = vec!["cohort_responses_total", "cohort_failures_total"];
     let mut worker = Worker::<R>::start(&world);
     assert!(worker.configure(guarded()));
     fail(&mut worker);
-    worker.pass(500);
     is(&worker.send(get("/").user(&canary_user())), "stable", "FALLBACK");
-    let log = world.take_log(3);
-    assert_eq!(log.matches("its stats matcher leaves them out").count(), 1, "{log}");
-    worker.pass(60_000);
-    assert!(!world.take_log(3).contains("stats matcher"), "said once");
+    assert!(!world.take_log(3).contains("stats matcher"));
+    // As by POST /reset_counters, in the middle of it.
+    let world = World::new();
+    let mut one = Worker::<R>::start(&world);
+    let mut two = Worker::<R>::start(&world);
+    assert!(one.configure(guarded()) && two.configure(guarded()));
+    fails(&mut one, 30);
+    world.state().metrics.reset_counters();
+    fails(&mut two, 30);
+    two.pass(250);
+    is(&two.send(get("/").user(&canary_user())), "stable", "FALLBACK");
+    assert_eq!(trips(&one, "failures"), 1);
 }
 
 fn each_worker_guards_itself<R: Rig>() {
@@ -152,7 +166,6 @@ fn each_worker_guards_itself<R: Rig>() {
     let mut one = Worker::<R>::start(&world);
     assert!(one.configure(retrying()));
     fail(&mut one);
-    one.pass(250);
     is(&one.send(get("/").user(&canary_user())), "stable", "FALLBACK");
     one.pass(1_000);
     is(&one.send(get("/").user(&canary_user())), "stable", "FALLBACK");
@@ -164,4 +177,55 @@ fn each_worker_guards_itself<R: Rig>() {
     one.world.advance(300_000);
     one.tick();
     assert_eq!(weight(&one, "canary"), 5_000, "it probes");
+}
+
+fn another_revision_lifts_a_hold_out_and_starts_anew<R: Rig>() {
+    let running = |revision: &str| {
+        guarded().replace(r#""weight": 50"#, &format!(r#""weight": 50, "revision": "{revision}""#))
+    };
+    let mut worker = tripped::<R>(&running("1"));
+    // What the old image still fails says nothing of the new one.
+    let mut open: Vec<Open> = (0..60)
+        .map(|_| {
+            let request =
+                get("/").user(&newcomer(&CANARY)).header("x-canary", "canary").answered(500);
+            worker.begin(request)
+        })
+        .collect();
+    assert!(worker.configure(running("2")));
+    is(&worker.send(get("/").user(&canary_user())), "canary", "HASH");
+    while !open.is_empty() {
+        drive(&mut worker, STABLE, 10, 200);
+        drive(&mut worker, CANARY, 10, 200);
+        for open in open.drain(..10) {
+            worker.finish(open);
+        }
+        worker.pass(250);
+    }
+    is(&worker.send(get("/").user(&canary_user())), "canary", "HASH");
+    assert_eq!((held_out(&worker), evidence(&worker), trips(&worker, "failures")), (0, 0, 1));
+    fails(&mut worker, 100);
+    assert_eq!((held_out(&worker), trips(&worker, "failures")), (1, 2));
+}
+
+fn an_older_look_of_another_worker_undoes_nothing<R: Rig>() {
+    // The second worker's clock was read some milliseconds before the first one wrote.
+    for behind in [1, 30, 59_000] {
+        let mut one = Worker::<R>::with(&retrying());
+        let mut two = Worker::<R>::start(&one.world);
+        assert!(two.configure(retrying()));
+        one.pass(60_000);
+        fails(&mut one, 60);
+        assert_eq!(held_out(&one), 1);
+        let now = one.world.state().monotonic;
+        one.world.state().monotonic = now - behind * 1_000_000;
+        two.tick();
+        one.world.state().monotonic = now;
+        one.pass(1_000);
+        two.tick();
+        for worker in [&mut one, &mut two] {
+            is(&worker.send(get("/").user(&canary_user())), "stable", "FALLBACK");
+        }
+        assert_eq!((held_out(&one), weight(&one, "canary")), (1, 0), "{behind} ms behind");
+    }
 }

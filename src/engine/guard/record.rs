@@ -1,0 +1,329 @@
+//! The guard's record of one version: everything that is known of it, and the state machine.
+//!
+//! All workers of a proxy share one record. What a worker does at a tick is one exchange: it reads the
+//! record, adds what its own requests came to ([`Record::add`]), looks ([`Record::look`]), and writes
+//! the record back if nobody else has written meanwhile. So every change is made by one worker, on all
+//! that was known, and what order the ticks come in makes no difference.
+
+use crate::config::{Count, Guard, Millis, Ratio};
+
+use super::super::Hold;
+use super::evidence::{remember, Answered, Block, Bounds, Evidence, From, Remembered};
+use super::figures::{Figures, Pair, Totals, Window};
+use super::users::Sufferers;
+
+/// The shortest block: with many workers, looks come more often than a tick.
+const SHORTEST: Millis = 200;
+
+/// Clocks of one proxy's workers are never so far apart: a time that is more ahead is another clock's.
+const SKEW: Millis = 60_000;
+
+/// What took a version out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    Failures,
+    Latency,
+    Health,
+}
+
+impl Cause {
+    pub const ALL: [Self; 3] = [Self::Failures, Self::Latency, Self::Health];
+
+    /// The causes that the guard's own test knows.
+    pub const TESTED: [Self; 2] = [Self::Failures, Self::Latency];
+
+    /// The name in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failures => "failures",
+            Self::Latency => "latency",
+            Self::Health => "health",
+        }
+    }
+
+    fn of(self, totals: Totals) -> Answered {
+        let bad = match self {
+            Self::Failures => totals.failures,
+            Self::Latency => totals.slow,
+            Self::Health => 0,
+        };
+        Answered { answers: totals.answers as f64, bad: bad as f64 }
+    }
+}
+
+/// Where a version stands with its guard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    #[default]
+    In,
+    Out,
+    /// Tried again with a tenth of its users.
+    Probing,
+}
+
+/// A change of a record that people want to hear of, and what led to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub event: Event,
+    pub figures: Figures,
+}
+
+/// What changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    Tripped(Cause),
+    Probing,
+    Returned,
+}
+
+/// What one worker heard since its last exchange.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    pub answered: Pair,
+    /// Whose answers failed, and whose were slow.
+    pub sufferers: [Sufferers; 2],
+}
+
+/// The moment of a look.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moment {
+    /// On a clock that never steps; the guard's times are of it.
+    pub now: Millis,
+    /// Since the Unix epoch, for the ramp.
+    pub wall: Millis,
+    /// How long this worker itself has known of the phase. A hold-out is measured by each worker with
+    /// its own clock, from when it first saw it, so that no other clock can shorten it.
+    pub known_for: Millis,
+    /// Whether stable has no weight in force.
+    pub alone: bool,
+}
+
+/// The guard's record of one version.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Record {
+    pub phase: Phase,
+    /// Counts the changes of phase.
+    pub round: u32,
+    /// When it tripped first, since the Unix epoch: a ramp stands still from then on.
+    pub first_trip: Option<Millis>,
+    /// All answers that counted.
+    pub(super) answered: Pair,
+    /// ... as they stood when the phase began.
+    pub(super) at_begin: Pair,
+    pub(super) began: Millis,
+    /// ... and when the block did that is under way.
+    pub(super) at_block: Pair,
+    pub(super) block_began: Millis,
+    /// By position in [`Cause::TESTED`].
+    pub(super) remembered: [Remembered; 2],
+    pub(super) evidence: [Evidence; 2],
+    pub(super) sufferers: [Sufferers; 2],
+    pub(super) window: Window,
+}
+
+impl Record {
+    /// The record of a version that nothing is known of; its first block began at `now`.
+    pub fn new(guard: &Guard, now: Millis) -> Self {
+        let mut record = Self::default();
+        record.begin(guard, Phase::In, now);
+        record.round = 0;
+        record
+    }
+
+    /// Whether the version takes part in traffic.
+    pub fn hold(&self) -> Hold {
+        match self.phase {
+            Phase::In => Hold::In,
+            Phase::Out => Hold::Out,
+            Phase::Probing => Hold::Probing,
+        }
+    }
+
+    /// Takes in what a worker heard.
+    pub fn add(&mut self, heard: &Heard) {
+        self.answered = self.answered.and(heard.answered);
+        for (known, more) in self.sufferers.iter_mut().zip(&heard.sufferers) {
+            known.append(more);
+        }
+    }
+
+    /// What came within the window, but not before the phase began.
+    #[inline(never)]
+    pub fn figures(&self, guard: &Guard, now: Millis) -> Figures {
+        self.window.figures(guard.window, now, self.answered)
+    }
+
+    /// What came since the phase began.
+    pub fn since_begin(&self) -> Pair {
+        self.answered.since(self.at_begin)
+    }
+
+    /// How near a trip is, from 0 to 1,000, which is a version that is out.
+    pub fn nearness(&self, guard: &Guard) -> u32 {
+        if self.phase == Phase::Out {
+            return 1000;
+        }
+        let from = self.from();
+        let near = tested(guard).into_iter().filter_map(|(cause, bounds)| {
+            Some(self.evidence.get(cause as usize)?.nearness(&bounds, from))
+        });
+        near.max().unwrap_or(0)
+    }
+
+    /// Takes the version out.
+    #[inline(never)]
+    pub fn trip(&mut self, guard: &Guard, moment: &Moment, cause: Cause) -> Change {
+        self.first_trip = self.first_trip.or(Some(moment.wall.max(1)));
+        let figures = self.figures(guard, moment.now);
+        self.change(guard, Phase::Out, moment.now, Event::Tripped(cause), figures)
+    }
+
+    /// Looks at what is known, and says what changed.
+    #[inline(never)]
+    pub fn look(&mut self, guard: &Guard, moment: &Moment) -> Option<Change> {
+        let now = moment.now;
+        if self.block_began > now.saturating_add(SKEW) {
+            // The clock is another one: what was going on goes on from here.
+            self.at_block = self.answered;
+            self.block_began = now;
+            self.began = now;
+            self.window = Window::begin(now, self.answered);
+        }
+        let change = self.step(guard, moment);
+        self.window.pass(guard.window, now, self.answered);
+        change
+    }
+
+    fn step(&mut self, guard: &Guard, moment: &Moment) -> Option<Change> {
+        let now = moment.now;
+        if self.phase == Phase::Out {
+            let due = guard.retry_after.is_some_and(|retry| moment.known_for >= retry);
+            let figures = Figures::default();
+            return due.then(|| self.change(guard, Phase::Probing, now, Event::Probing, figures));
+        }
+        self.end_block(guard, moment);
+        if let Some(cause) = self.breach(guard, now) {
+            return Some(self.trip(guard, moment, cause));
+        }
+        if self.phase == Phase::Probing && self.is_proven(guard, moment) {
+            let figures = Figures { answered: self.since_begin(), over: moment.known_for };
+            return Some(self.change(guard, Phase::In, now, Event::Returned, figures));
+        }
+        None
+    }
+
+    #[inline(never)]
+    fn change(
+        &mut self,
+        guard: &Guard,
+        phase: Phase,
+        now: Millis,
+        event: Event,
+        figures: Figures,
+    ) -> Change {
+        self.begin(guard, phase, now);
+        Change { event, figures }
+    }
+
+    /// Begins a phase, and with it evidence, block and window anew.
+    #[inline(never)]
+    fn begin(&mut self, guard: &Guard, phase: Phase, now: Millis) {
+        self.phase = phase;
+        self.round = self.round.wrapping_add(1);
+        self.at_begin = self.answered;
+        self.began = now;
+        self.at_block = self.answered;
+        self.block_began = now;
+        self.remembered = Default::default();
+        self.sufferers = Default::default();
+        self.window = Window::begin(now, self.answered);
+        let from = self.from();
+        for (cause, bounds) in tested(guard) {
+            if let Some(evidence) = self.evidence.get_mut(cause as usize) {
+                *evidence = Evidence::begin(&bounds, from);
+            }
+        }
+    }
+
+    fn from(&self) -> From {
+        match self.phase {
+            Phase::In | Phase::Out => From::Start,
+            Phase::Probing => From::Trial,
+        }
+    }
+
+    /// Ends the block under way, where both have answered or the window has passed. What the answers
+    /// are has no part in that.
+    #[inline(never)]
+    fn end_block(&mut self, guard: &Guard, moment: &Moment) {
+        let Moment { now, alone, .. } = *moment;
+        let length = now.saturating_sub(self.block_began);
+        let since = self.answered.since(self.at_block);
+        let both = since.version.answers > 0 && (since.stable.answers > 0 || alone);
+        if !(both && length >= SHORTEST || length >= guard.window) {
+            return;
+        }
+        let length = length.min(guard.window);
+        for (cause, bounds) in tested(guard) {
+            let block = Block {
+                version: cause.of(since.version),
+                stable: cause.of(since.stable),
+                length,
+                alone,
+            };
+            let known = self.remembered.get_mut(cause as usize);
+            if let Some((evidence, known)) = self.evidence.get_mut(cause as usize).zip(known) {
+                evidence.hear(&bounds, &block, *known);
+                *known = remember(*known, &block);
+            }
+        }
+        self.at_block = self.answered;
+        self.block_began = now;
+    }
+
+    /// What is surely wrong with the version.
+    fn breach(&self, guard: &Guard, now: Millis) -> Option<Cause> {
+        if let Some(fewest) = guard.min_requests {
+            let answers = self.figures(guard, now).answered.version.answers;
+            // A tenth of the users bring a tenth of the answers.
+            if answers < if self.phase == Phase::Probing { fewest / 10 } else { fewest } {
+                return None;
+            }
+        }
+        let sure = tested(guard).into_iter().find(|(cause, _)| {
+            let many = self.sufferers.get(*cause as usize).is_some_and(Sufferers::are_many);
+            let sure = self.evidence.get(*cause as usize).is_some_and(Evidence::is_sure);
+            sure && (many || guard.count == Count::Requests)
+        });
+        sure.map(|(cause, _)| cause)
+    }
+
+    /// Whether a version that is tried again may come back: it did surely well, or hardly anybody asked
+    /// and what there was speaks for it. Where it only failed it never may.
+    fn is_proven(&self, guard: &Guard, moment: &Moment) -> bool {
+        let trial = self.since_begin().version;
+        let elapsed = moment.known_for;
+        if elapsed < guard.window {
+            return false;
+        }
+        let quiet = elapsed >= guard.window.max(guard.retry_after.unwrap_or(0));
+        let most = if quiet { 0.0 } else { -3.0 };
+        tested(guard).into_iter().all(|(cause, bounds)| {
+            let answered = cause.of(trial);
+            let only_bad = answered.answers > 0.0 && answered.bad >= answered.answers;
+            !only_bad && bounds.relapse(answered) <= most
+        })
+    }
+}
+
+/// The causes that are tested for, and what each allows.
+#[inline(never)]
+fn tested(guard: &Guard) -> Vec<(Cause, Bounds)> {
+    let limits = [guard.max_failure_ratio, guard.latency.map(|latency| latency.max_slow_ratio)];
+    let causes = limits.iter().flatten().count();
+    let bounds = |(cause, limit): (Cause, Option<Ratio>)| {
+        let Guard { times_worse_than_stable, one_false_trip_in, .. } = *guard;
+        Some((cause, Bounds::new(limit?, times_worse_than_stable, one_false_trip_in, causes)))
+    };
+    Cause::TESTED.into_iter().zip(limits).filter_map(bounds).collect()
+}
