@@ -159,6 +159,10 @@ pub struct Explain {
     #[arg(long, value_name = "IP")]
     pub address: Option<IpAddr>,
 
+    /// The SPIFFE id in the certificate that the peer showed.
+    #[arg(long, value_name = "SPIFFE-ID")]
+    pub principal: Option<String>,
+
     /// The time of the request, as RFC 3339; now where it is not given.
     #[arg(long, value_name = "INSTANT", value_parser = instant)]
     pub at: Option<config::Millis>,

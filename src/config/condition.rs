@@ -3,7 +3,7 @@
 use crate::http::{HeaderName, Network, Pattern};
 
 use super::pattern::{self, PATTERN};
-use super::text::{networks, COOKIE_NAME, HEADER_NAME, METHOD, NETWORKS, QUERY_NAME};
+use super::text::{networks, CONDITION_HEADER, COOKIE_NAME, METHOD, NETWORKS, QUERY_NAME};
 use crate::document::node::{stated, Node, Problems};
 use crate::document::shape::{shape, Kind};
 use crate::document::value::Value;
@@ -46,7 +46,7 @@ shape! {
         /// Any of these methods.
         method = "method": optional Kind::List(&Kind::Text(&METHOD), 1),
         /// The first line of each of these headers.
-        header = "header": optional Kind::Map(&HEADER_NAME, &COMPARISON, 1),
+        header = "header": optional Kind::Map(&CONDITION_HEADER, &COMPARISON, 1),
         /// The first cookie of each of these names.
         cookie = "cookie": optional Kind::Map(&COOKIE_NAME, &COMPARISON, 1),
         /// The first query parameter of each of these names, as it stands in the URL.

@@ -11,6 +11,7 @@ mod guard;
 mod hash_key;
 mod health;
 mod inherit;
+mod lists;
 mod output;
 mod overrides;
 mod pattern;
@@ -29,6 +30,7 @@ pub use guard::{Count, Guard, Latency};
 pub use hash_key::KeySource;
 pub use health::Health;
 pub use inherit::Inherit;
+pub use lists::{Content, CookieUse, Write};
 pub use output::Output;
 pub use overrides::{Overrides, Require, SecretHeader};
 pub use pin::Pin;
@@ -50,6 +52,7 @@ use crate::document::shape::{shape, Kind};
 
 use condition::{any_of, CONDITIONS};
 use rollout::ROLLOUT;
+use shared::Shared;
 use text::SEGMENT_NAME;
 
 /// The JSON Schema of the configuration.
@@ -148,10 +151,16 @@ impl Config {
 
         let list = keys.rollouts;
         let mut rollouts = Vec::new();
-        for rollout in list.entries().iter().filter(|rollout| rollout.is_given()) {
-            rollouts.extend(rollout::check(rollout, names, problems));
+        let mut shared = Shared::default();
+        let mut taken = Vec::with_capacity(list.entries().len());
+        for (index, node) in list.entries().iter().enumerate().filter(|(_, node)| node.is_given()) {
+            rollouts.extend(rollout::check(node, names, problems, |parts, problems| {
+                taken.push((node, shared.note(index, node, parts, problems)));
+            }));
         }
-        shared::check(list.entries(), problems);
+        for (node, taken) in &taken {
+            shared.check(node, taken, problems);
+        }
         list.is_given().then_some(Self { segments, rollouts })
     }
 }

@@ -39,29 +39,16 @@ shape! {
 }
 
 /// `output` of the rollout called `name`, which may be stated or not.
-pub(super) fn check(
-    node: &Node<'_>,
-    name: Option<&str>,
-    problems: &mut Problems<'_>,
-) -> Option<Output> {
+pub(super) fn check(node: &Node<'_>, name: Option<&str>) -> Option<Output> {
     let keys = OutputKeys::of(node);
     let default = name.and_then(|name| HeaderName::new(&format!("x-cohort-{name}")));
-    let output = Output {
+    Some(Output {
         route_header: header(keys.route_header).or(default)?,
         cluster_header: header(keys.cluster_header),
         response_header: header(keys.response_header),
         reason_header: header(keys.reason_header),
         baggage: keys.baggage.flag().unwrap_or_default(),
-    };
-    if output.cluster_header.as_ref().is_some_and(|header| same(header, &output.route_header)) {
-        another(keys.cluster_header, "the route header", problems);
-    }
-    if let (Some(response), Some(reason)) = (&output.response_header, &output.reason_header) {
-        if same(response, reason) {
-            another(keys.reason_header, "the response header", problems);
-        }
-    }
-    Some(output)
+    })
 }
 
 /// Whether some reader down the line might take one header for the other.

@@ -1,17 +1,18 @@
 //! Text comparisons: what stands under `host`, `path`, and the names of `header`, `cookie` and `query`.
 
-use crate::http::pattern::{compile, Test};
+use crate::http::pattern::{compile, Needle, Test};
+use crate::http::semver::Comparison;
 use crate::http::Pattern;
 
 use super::text::ANY;
 use crate::document::node::{Node, Problems};
 use crate::document::read::exactly_one;
-use crate::document::shape::{shape, Kind, Scalar};
+use crate::document::shape::{shape, Kind, Scalar, Text};
 use crate::document::value::shortened;
 
 shape! {
-    /// A comparison of a text: exactly one of exact, prefix, suffix, contains, regex, in and present.
-    PATTERN, PatternKeys: "Pattern", "an object with exactly one of exact, prefix, suffix, contains, regex, in, present" {
+    /// A comparison of a text: exactly one of exact, prefix, suffix, contains, regex, in, present and semver.
+    PATTERN, PatternKeys: "Pattern", "an object with exactly one of exact, prefix, suffix, contains, regex, in, present, semver" {
         /// The whole text.
         exact = "exact": optional Kind::Text(&ANY),
         /// How the text starts.
@@ -26,32 +27,45 @@ shape! {
         among = "in": optional Kind::List(&Kind::Text(&ANY), 1),
         /// Whether there is a value at all.
         present = "present": optional Kind::Flag,
+        /// The text is a version that these comparisons all hold for, such as ">=2.3.0 <3", by semver.org's
+        /// precedence; of a header, a cookie or a query parameter.
+        semver = "semver": optional Kind::Text(&VERSIONS),
         /// Whether ASCII letters of either case are the same.
         ignore_case = "ignoreCase": default Kind::Flag => Scalar::Flag(false),
     }
     also r#"{"oneOf": [{"required": ["exact"]}, {"required": ["prefix"]}, {"required": ["suffix"]},
-        {"required": ["contains"]}, {"required": ["regex"]}, {"required": ["in"]}, {"required": ["present"]}]}"#
+        {"required": ["contains"]}, {"required": ["regex"]}, {"required": ["in"]}, {"required": ["present"]},
+        {"required": ["semver"]}]}"#
 }
+
+/// Comparisons of a version.
+static VERSIONS: Text = Text::new(
+    "comparisons of a version by =, >, >=, < and <=, such as >=2.3.0 <3",
+    "^ *([<>]=?|=)? *[0-9]",
+    |text| Comparison::parse(text).is_some(),
+);
 
 /// A comparison of any text.
 pub(super) fn check(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Pattern> {
-    check_part(node, &Compared { fold: false, wrong: |_| None }, problems)
+    check_part(node, &Compared { fold: false, is_version: true, wrong: |_| None }, problems)
 }
 
 /// A comparison of a host: in lower case, without port.
 pub(super) fn check_host(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Pattern> {
-    check_part(node, &Compared { fold: true, wrong: wrong_host }, problems)
+    check_part(node, &Compared { fold: true, is_version: false, wrong: wrong_host }, problems)
 }
 
 /// A comparison of a path: without the query string.
 pub(super) fn check_path(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Pattern> {
-    check_part(node, &Compared { fold: false, wrong: wrong_path }, problems)
+    check_part(node, &Compared { fold: false, is_version: false, wrong: wrong_path }, problems)
 }
 
 /// The part of a request that is compared.
 struct Compared {
     /// Whether it is in lower case, whatever the request says.
     fold: bool,
+    /// Whether it can be a version.
+    is_version: bool,
     wrong: Wrong,
 }
 
@@ -98,9 +112,9 @@ fn check_part(
     compared: &Compared,
     problems: &mut Problems<'_>,
 ) -> Option<Pattern> {
-    let PatternKeys { exact, prefix, suffix, contains, regex, among, present, ignore_case } =
+    let PatternKeys { exact, prefix, suffix, contains, regex, among, present, semver, ignore_case } =
         PatternKeys::of(node);
-    exactly_one(node, &[exact, prefix, suffix, contains, regex, among, present], problems);
+    exactly_one(node, &[exact, prefix, suffix, contains, regex, among, present, semver], problems);
     let ignore_case = ignore_case.flag()? || compared.fold;
     let test = if exact.is_given() {
         Test::Exact(compared.bytes(exact, true, problems)?)
@@ -109,7 +123,7 @@ fn check_part(
     } else if suffix.is_given() {
         Test::Suffix(compared.bytes(suffix, false, problems)?)
     } else if contains.is_given() {
-        Test::Contains(compared.bytes(contains, false, problems)?)
+        Test::Contains(Needle::new(compared.bytes(contains, false, problems)?, ignore_case))
     } else if among.is_given() {
         let mut texts = Vec::with_capacity(among.entries().len());
         for entry in among.entries() {
@@ -125,6 +139,13 @@ fn check_part(
                 return None;
             }
         }
+    } else if let Some(text) = semver.text() {
+        if !compared.is_version {
+            let allowed =
+                "another comparison: only a header, a cookie or a query parameter is a version";
+            problems.add(semver, &shortened(text), allowed);
+        }
+        Test::Semver(Comparison::parse(text)?)
     } else {
         Test::Present(present.flag()?)
     };

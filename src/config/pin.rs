@@ -4,9 +4,12 @@ use std::fmt;
 
 use base64ct::{Base64Unpadded, Encoding};
 
+use crate::bucket::VersionIndex;
 use crate::http::SetCookie;
 
 use super::cookie::{self, COOKIE};
+use super::text::REFERENCE;
+use super::version::{again, Versions};
 use crate::document::node::{Node, Problems};
 use crate::document::shape::{shape, Kind, Text};
 
@@ -14,6 +17,8 @@ use crate::document::shape::{shape, Kind, Text};
 #[derive(Clone)]
 pub struct Pin {
     pub cookie: SetCookie,
+    /// The versions that a pin keeps a user on; one or more.
+    pub versions: Vec<VersionIndex>,
     /// Pins of another generation are worth nothing; empty where none is stated.
     /// Letters, digits, `-` and `_`, at most 64.
     pub generation: String,
@@ -25,6 +30,7 @@ impl fmt::Debug for Pin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pin")
             .field("cookie", &self.cookie)
+            .field("versions", &self.versions)
             .field("generation", &self.generation)
             .field("signed", &self.signing_key.is_some())
             .finish()
@@ -36,6 +42,9 @@ shape! {
     PIN, PinKeys: "Pin", "an object with cookie" {
         /// The cookie that remembers it.
         cookie = "cookie": required Kind::Object(&COOKIE),
+        /// The versions that a pin keeps a user on; absent, all but stable, so that a rising weight reaches
+        /// users who come back.
+        versions = "versions": optional Kind::List(&Kind::Text(&REFERENCE), 1),
         /// Pins of another generation are worth nothing.
         generation = "generation": optional Kind::Text(&GENERATION),
         /// The key that pins are signed with, in base64; 16 bytes or more. The rollout has a hashKey or
@@ -44,13 +53,38 @@ shape! {
     }
 }
 
-pub(super) fn check(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Pin> {
+pub(super) fn check(
+    node: &Node<'_>,
+    versions: &Versions<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<Pin> {
     let keys = PinKeys::of(node);
+    let kept = check_versions(keys.versions, versions, problems);
     Some(Pin {
         cookie: cookie::check(keys.cookie, problems)?,
+        versions: kept,
         generation: keys.generation.string().unwrap_or_default(),
         signing_key: keys.signing_key.text().and_then(signing_key),
     })
+}
+
+fn check_versions(
+    node: &Node<'_>,
+    versions: &Versions<'_>,
+    problems: &mut Problems<'_>,
+) -> Vec<VersionIndex> {
+    if node.is_absent() {
+        return versions.weighted().collect();
+    }
+    let mut kept = Vec::new();
+    for entry in node.entries() {
+        let Some(name) = entry.text() else { continue };
+        match versions.find(name, entry, problems) {
+            Some(version) if kept.contains(&version) => again(name, entry, problems),
+            version => kept.extend(version),
+        }
+    }
+    kept
 }
 
 /// What tells pins of before from pins of now.

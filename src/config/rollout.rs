@@ -2,23 +2,25 @@
 
 use crate::bucket::{Split, VersionIndex};
 use crate::hash::{fingerprint, Scheme};
-use crate::http::{HeaderName, SetCookie};
+use crate::http::SetCookie;
 
 use super::condition::{any_of, CONDITIONS};
 use super::guard::{self, GUARD};
-use super::hash_key::{self, KEY_SOURCE};
+use super::hash_key::{self, KEY_SOURCES};
 use super::health::{self, HEALTH_BY_VERSION};
 use super::inherit::{self, INHERIT};
+use super::lists::writes;
 use super::output::{self, another, same, OutputKeys, OUTPUT};
 use super::overrides::{self, OVERRIDES};
 use super::pin::{self, AnonymousIdKeys, ANONYMOUS_ID, PIN};
 use super::ramp::{self, RAMP};
 use super::rule::{self, RuleKeys, RULE};
+use super::shared::Parts;
 use super::text::{FILLED, NAME};
 use super::version::{self, again, VersionKeys, Versions, VERSION};
 use super::{
-    cookie, Condition, Guard, Health, Inherit, KeySource, Output, Overrides, Pin, Ramp, Rule,
-    Version,
+    cookie, Condition, Content, Guard, Health, Inherit, KeySource, Output, Overrides, Pin, Ramp,
+    Rule, Version, Write,
 };
 use crate::document::node::{stated, Node, Problems};
 use crate::document::shape::{shape, words, Kind, Scalar};
@@ -100,7 +102,7 @@ shape! {
         /// The versions; exactly one has no weight: it is stable and gets the remainder.
         versions = "versions": required Kind::List(&Kind::Object(&VERSION), 2),
         /// Where a user's key is read: the first entry that yields a non-empty value.
-        hash_key = "hashKey": optional Kind::List(&Kind::Object(&KEY_SOURCE), 1),
+        hash_key = "hashKey": optional KEY_SOURCES,
         /// What makes two rollouts put the same user in independent places; absent, the rollout's name.
         salt = "salt": optional Kind::Text(&FILLED),
         /// How a key becomes a place: cohort, or where an Unleash SDK or flagd would put the same user
@@ -128,45 +130,59 @@ shape! {
 }
 
 /// Notes what does not go together in the rollout at `node`; `segments` are the names of the
-/// configuration's segments, where they are known.
+/// configuration's segments, where they are known. `share` is shown what the rollout takes that others may
+/// want, as far as it could be read.
 pub(super) fn check(
     node: &Node<'_>,
     segments: Option<&[&str]>,
     problems: &mut Problems<'_>,
+    share: impl FnOnce(&Parts<'_>, &mut Problems<'_>),
 ) -> Option<Rollout> {
     let keys = RolloutKeys::of(node);
     let name = keys.name.text();
     let scheme = scheme(keys.hash_scheme).unwrap_or(Scheme::Cohort);
     let matches = stated(keys.matches, |node| any_of(node, problems));
-    let hash_key = check_hash_key(keys.hash_key, problems);
+    let hash_key = hash_key::check_all(keys.hash_key, problems);
     let anonymous_id =
         stated(keys.anonymous_id, |node| cookie::check(AnonymousIdKeys::of(node).cookie, problems));
     let has_key = !keys.hash_key.is_absent() || !keys.anonymous_id.is_absent();
-    let pin = stated(keys.pin, |node| pin::check(node, problems));
+    let list = keys.versions;
+    let versions = Versions::check(list, scheme, !keys.ramp.is_absent(), problems);
+    let pin = stated(keys.pin, |node| pin::check(node, &versions, problems));
     if matches!(&pin, Some(Some(pin)) if pin.signing_key.is_some()) && !has_key {
         let found = "signingKey without hashKey or anonymousId";
         problems.add(keys.pin, found, "a signed pin where users have a key");
     }
-    let inherit = stated(keys.inherit, inherit::check);
-    let output = output::check(keys.output, name, problems);
-
-    let list = keys.versions;
-    let versions = Versions::check(list, scheme, !keys.ramp.is_absent(), problems);
+    let inherit = stated(keys.inherit, |node| inherit::check(node, problems));
+    let output = output::check(keys.output, name);
+    let checked: Vec<Version> = list.entries().iter().map(version::check).collect();
     if let Some(output) = &output {
-        check_headers(node, output, problems);
+        check_clusters(node, output, problems);
+        check_headers(node, output, &checked, problems);
     }
     let rules = check_rules(keys.rules, segments, &versions, problems);
     let overrides = stated(keys.overrides, |node| overrides::check(node, &versions, problems));
     let ramp = stated(keys.ramp, |node| ramp::check(node, &versions, problems));
     let guard = stated(keys.guard, |node| guard::check(node, &versions, problems));
     let health = health::check(keys.health, &versions, problems);
+    share(
+        &Parts {
+            hash_key: hash_key.as_deref().unwrap_or_default(),
+            anonymous_id: anonymous_id.as_ref().and_then(Option::as_ref),
+            pin: pin.as_ref().and_then(Option::as_ref),
+            overrides: overrides.as_ref().and_then(Option::as_ref),
+            output: output.as_ref(),
+            versions: &checked,
+        },
+        problems,
+    );
     Some(Rollout {
         name: name?.to_owned(),
         fingerprint: fingerprint(node.value.canonical().as_bytes()),
         enabled: keys.enabled.flag()?,
         mode: mode(keys.mode)?,
         matches: matches?,
-        versions: list.entries().iter().map(version::check).collect::<Option<_>>()?,
+        versions: checked,
         stable: versions.stable,
         split: versions.own_split(),
         hash_key: hash_key?,
@@ -182,16 +198,6 @@ pub(super) fn check(
         health,
         output: output?,
     })
-}
-
-fn check_hash_key(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Vec<KeySource>> {
-    let mut sources = Vec::new();
-    for entry in node.entries() {
-        if entry.is_given() {
-            sources.extend(hash_key::check(entry, problems));
-        }
-    }
-    (sources.len() == node.entries().len()).then_some(sources)
 }
 
 fn check_rules(
@@ -214,8 +220,8 @@ fn check_rules(
     rules
 }
 
-/// Notes a request header that would be set twice, and clusters that go nowhere or come from nowhere.
-fn check_headers(node: &Node<'_>, output: &Output, problems: &mut Problems<'_>) {
+/// Notes clusters that go nowhere or come from nowhere.
+fn check_clusters(node: &Node<'_>, output: &Output, problems: &mut Problems<'_>) {
     let keys = RolloutKeys::of(node);
     let cluster_header = OutputKeys::of(keys.output).cluster_header;
     for version in keys.versions.entries().iter().filter(|version| version.is_given()) {
@@ -228,13 +234,53 @@ fn check_headers(node: &Node<'_>, output: &Output, problems: &mut Problems<'_>) 
             let allowed = "no cluster, because output has no clusterHeader to carry it";
             problems.add(cluster, "a cluster", allowed);
         }
-        for header in VersionKeys::of(version).request_headers.entries() {
-            let Some(name) = HeaderName::new(header.key) else { continue };
-            if same(&name, &output.route_header) {
-                another(header, "the route header", problems);
-            } else if output.cluster_header.as_ref().is_some_and(|other| same(&name, other)) {
-                another(header, "the cluster header", problems);
+    }
+}
+
+/// Notes a header that one decision would write twice.
+fn check_headers(
+    node: &Node<'_>,
+    output: &Output,
+    versions: &[Version],
+    problems: &mut Problems<'_>,
+) {
+    let keys = RolloutKeys::of(node);
+    let OutputKeys { route_header, cluster_header, response_header, reason_header, baggage: _ } =
+        OutputKeys::of(keys.output);
+    // Each decision writes the headers of one version, so that two versions may have the same.
+    let mut written: Vec<Write<'_>> = Vec::new();
+    for write in writes(output, versions) {
+        let earlier = written.iter().find(|earlier| {
+            earlier.content.is_on_request() == write.content.is_on_request()
+                && same(earlier.header, write.header)
+        });
+        if let Some(earlier) = earlier {
+            let whose = match earlier.content {
+                Content::Route => "the route header",
+                Content::Cluster => "the cluster header",
+                Content::Own(..) => "a version's own header",
+                Content::Response => "the response header",
+                Content::Reason => "the reason header",
+            };
+            let place = match write.content {
+                Content::Route => Some(route_header),
+                Content::Cluster => Some(cluster_header),
+                Content::Own(version, _) => {
+                    keys.versions.entries().get(version).and_then(|version| {
+                        let name = write.header.as_str();
+                        let mut own = VersionKeys::of(version).request_headers.entries().iter();
+                        own.find(|header| header.key.eq_ignore_ascii_case(name))
+                    })
+                }
+                Content::Response => Some(response_header),
+                Content::Reason => Some(reason_header),
+            };
+            if let Some(place) = place {
+                another(place, whose, problems);
             }
+        }
+        if !matches!(write.content, Content::Own(..)) {
+            written.push(write);
         }
     }
 }

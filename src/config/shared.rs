@@ -1,53 +1,98 @@
 //! What rollouts share: their names, the cookies of a browser, the headers of a request.
 
 use crate::http::headers::fold;
+use crate::http::{HeaderName, SetCookie};
 use crate::index::Index;
 
 use super::cookie::CookieKeys;
+use super::lists::{each_handed, writes, CookieUse};
 use super::overrides::{OverridesKeys, RequireKeys};
 use super::pin::PinKeys;
 use super::rollout::RolloutKeys;
 use super::version::again;
+use super::{KeySource, Output, Overrides, Pin, Version};
 use crate::document::node::{Node, Problems};
-use crate::document::value::{shortened, Value};
+use crate::document::value::shortened;
 
-/// Notes what does not go together among the `rollouts`, by what stands in the document, so that a
-/// rollout with another problem is held against the others too.
-pub(super) fn check(rollouts: &[Node<'_>], problems: &mut Problems<'_>) {
-    let mut names = Firsts::default();
-    let mut cookies = Firsts::default();
-    let mut pins = Firsts::default();
-    let mut outputs = Firsts::default();
-    for (index, rollout) in rollouts.iter().enumerate() {
-        if let Some(name) = text(rollout.value, &["name"]) {
-            if names.note(name, index).is_some() {
-                again(name, RolloutKeys::of(rollout).name, problems);
+/// What the rollouts take, noted one after the other.
+#[derive(Default)]
+pub(super) struct Shared {
+    names: Firsts,
+    /// Cookies that are read for something else than a pin.
+    cookies: Firsts,
+    pins: Firsts,
+    /// Headers that are written, folded.
+    headers: Firsts,
+}
+
+/// What one rollout takes, of what could be read of it: one with another problem is held against the others too.
+#[derive(Default)]
+pub(super) struct Taken {
+    /// The position in the configuration.
+    pub(super) index: usize,
+    pin: Option<String>,
+    secret: Option<HeaderName>,
+}
+
+/// The parts of a rollout that take something.
+pub(super) struct Parts<'a> {
+    pub(super) hash_key: &'a [KeySource],
+    pub(super) anonymous_id: Option<&'a SetCookie>,
+    pub(super) pin: Option<&'a Pin>,
+    pub(super) overrides: Option<&'a Overrides>,
+    pub(super) output: Option<&'a Output>,
+    pub(super) versions: &'a [Version],
+}
+
+impl Shared {
+    /// Notes what the rollout at `index`, which is that at `node`, takes.
+    pub(super) fn note(
+        &mut self,
+        index: usize,
+        node: &Node<'_>,
+        parts: &Parts<'_>,
+        problems: &mut Problems<'_>,
+    ) -> Taken {
+        let mut taken = Taken { index, ..Taken::default() };
+        let name = RolloutKeys::of(node).name;
+        if let Some(text) = name.text() {
+            if self.names.note(text, index).is_some() {
+                again(text, name, problems);
             }
         }
-        for cookie in [&["anonymousId", "cookie", "name"][..], &["overrides", "cookie"]] {
-            if let Some(name) = text(rollout.value, cookie) {
-                cookies.note(name, index);
+        let Parts { hash_key, anonymous_id, pin, overrides, output, versions } = *parts;
+        each_handed(hash_key, anonymous_id, pin, overrides, &mut |name, use_for| match use_for {
+            CookieUse::Pin => taken.pin = Some(name.to_owned()),
+            CookieUse::Key | CookieUse::AnonymousId | CookieUse::Override => {
+                self.cookies.note(name, index);
             }
+            // A rule may look at a pin.
+            CookieUse::Condition => {}
+        });
+        for write in output.into_iter().flat_map(|output| writes(output, versions)) {
+            self.headers.note(&folded(write.header), index);
         }
-        for header in output_headers(rollout.value) {
-            outputs.note(&header, index);
-        }
+        taken.secret =
+            overrides.and_then(|it| it.require.secret.as_ref()).map(|secret| secret.header.clone());
+        taken
     }
-    for (index, rollout) in rollouts.iter().enumerate() {
-        if let Some(name) = text(rollout.value, &["pin", "cookie", "name"]) {
-            let other = pins.note(name, index).or_else(|| cookies.find(name));
+
+    /// Notes what a rollout takes that another one has; all of them have been noted.
+    pub(super) fn check(&mut self, node: &Node<'_>, taken: &Taken, problems: &mut Problems<'_>) {
+        if let Some(name) = &taken.pin {
+            let other = self.pins.note(name, taken.index).or_else(|| self.cookies.find(name));
             if let Some(other) = other {
                 let found = format!("{}, which $.rollouts[{other}] uses too", shortened(name));
-                let node = CookieKeys::of(PinKeys::of(RolloutKeys::of(rollout).pin).cookie).name;
+                let node = CookieKeys::of(PinKeys::of(RolloutKeys::of(node).pin).cookie).name;
                 problems.add(node, &found, "a cookie of its own");
             }
         }
-        if let Some(name) = text(rollout.value, &["overrides", "require", "secretHeader"]) {
-            if let Some(other) = outputs.find(&folded(name)) {
-                let found = format!("{}, which $.rollouts[{other}] sets", shortened(name));
-                let node =
-                    RequireKeys::of(OverridesKeys::of(RolloutKeys::of(rollout).overrides).require)
-                        .secret_header;
+        if let Some(name) = &taken.secret {
+            if let Some(other) = self.headers.find(&folded(name)) {
+                let keys = OverridesKeys::of(RolloutKeys::of(node).overrides);
+                let node = RequireKeys::of(keys.require).secret_header;
+                let shown = node.text().unwrap_or_default();
+                let found = format!("{}, which $.rollouts[{other}] sets", shortened(shown));
                 problems.add(node, &found, "a header of its own");
             }
         }
@@ -74,35 +119,6 @@ impl Firsts {
     }
 }
 
-/// The string at the end of `keys`.
-fn text<'a>(value: &'a Value<'a>, keys: &[&str]) -> Option<&'a str> {
-    match keys.iter().try_fold(value, |value, key| value.get(key))? {
-        Value::String(text) => Some(text),
-        _ => None,
-    }
-}
-
-/// The headers that a rollout sets, folded.
-fn output_headers(rollout: &Value<'_>) -> Vec<String> {
-    let mut headers = Vec::new();
-    match (text(rollout, &["output", "routeHeader"]), text(rollout, &["name"])) {
-        (Some(header), _) => headers.push(folded(header)),
-        (None, Some(name)) => headers.push(folded(&format!("x-cohort-{name}"))),
-        (None, None) => {}
-    }
-    for key in ["clusterHeader", "responseHeader", "reasonHeader"] {
-        headers.extend(text(rollout, &["output", key]).map(folded));
-    }
-    if let Some(Value::List(versions)) = rollout.get("versions") {
-        for version in versions {
-            if let Some(Value::Object(entries)) = version.get("requestHeaders") {
-                headers.extend(entries.iter().map(|(name, _)| folded(name)));
-            }
-        }
-    }
-    headers
-}
-
-fn folded(name: &str) -> String {
-    fold(name.as_bytes()).map(char::from).collect()
+fn folded(name: &HeaderName) -> String {
+    fold(name.as_str().as_bytes()).map(char::from).collect()
 }

@@ -1,6 +1,6 @@
 //! What is written as a string: names, and text that goes into HTTP.
 
-use crate::http::headers::is_token_byte;
+use crate::http::headers::{fold, is_token_byte};
 use crate::http::{cookie, HeaderName, Network};
 
 use crate::document::node::Node;
@@ -108,12 +108,29 @@ pub(super) fn header(node: &Node<'_>) -> Option<HeaderName> {
 /// What an RFC 9110 token of up to 256 bytes is, for editors.
 const TOKEN: &str = "^[-!#$%&'*+.^_`|~0-9A-Za-z]{1,256}$";
 
-/// A header's name.
-pub(super) static HEADER_NAME: Text =
-    Text::new("a header name of 1 to 256 letters, digits and !#$%&'*+-.^_`|~", TOKEN, |text| {
-        HeaderName::new(text).is_some()
-    })
-    .in_any_case();
+/// A header's name that a request can have. Proxies hold the host under a name of its own.
+const READ_HEADER: Text = Text::new(
+    "a header name of 1 to 256 letters, digits and !#$%&'*+-.^_`|~ other than host",
+    TOKEN,
+    |text| HeaderName::new(text).is_some() && !is_host(text),
+)
+.in_any_case();
+
+/// A header's name that a request can have.
+pub(super) static HEADER_NAME: Text = READ_HEADER;
+
+/// The same of a header that a key is read from.
+pub(super) static KEY_HEADER: Text =
+    READ_HEADER.with_guess(|text| is_host(text).then(|| r#"{"host": true}"#.to_owned()));
+
+/// The same of a header that a condition looks at.
+pub(super) static CONDITION_HEADER: Text =
+    READ_HEADER.with_guess(|text| is_host(text).then(|| "the condition's own key host".to_owned()));
+
+/// Whether `text` is the name of the header that no filter sees.
+pub(super) fn is_host(text: &str) -> bool {
+    text.eq_ignore_ascii_case("host")
+}
 
 /// The name of a header that we set or remove: none that HTTP or the proxy itself lives by.
 pub(super) static OWN_HEADER: Text = Text::new(
@@ -121,16 +138,22 @@ pub(super) static OWN_HEADER: Text = Text::new(
     that neither HTTP nor the proxy needs for itself (host, connection, cookie, authorization, baggage, \
     x-request-id, x-forwarded-*, x-envoy-* and the like)",
     TOKEN,
-    |text| HeaderName::new(text).is_some_and(|name| !is_taken(name.as_str())),
+    |text| HeaderName::new(text).is_some_and(|name| !is_taken(&name)),
 )
 .in_any_case();
 
-fn is_taken(name: &str) -> bool {
-    TAKEN.contains(&name) || name.starts_with("x-forwarded-") || name.starts_with("x-envoy-")
+/// Whether `name` is that of such a header in some spelling, for a client's copies are removed in every
+/// spelling: `_method` would take `:method` along.
+fn is_taken(name: &HeaderName) -> bool {
+    let name: String = fold(name.as_str().as_bytes()).map(char::from).collect();
+    TAKEN.contains(&name.as_str())
+        || name.starts_with("x-forwarded-")
+        || name.starts_with("x-envoy-")
 }
 
-/// Headers that HTTP, the proxy, or the parts of this filter that share a header with others live by.
-const TAKEN: [&str; 17] = [
+/// Headers that HTTP, the proxy, or the parts of this filter that share a header with others live by,
+/// folded.
+const TAKEN: [&str; 26] = [
     "host",
     "connection",
     "content-length",
@@ -148,6 +171,15 @@ const TAKEN: [&str; 17] = [
     "expect",
     "x-request-id",
     "date",
+    "content-type",
+    "forwarded",
+    "via",
+    "-authority",
+    "-method",
+    "-path",
+    "-protocol",
+    "-scheme",
+    "-status",
 ];
 
 /// Whether a header's value or a cookie's attribute would be torn by `text`.
@@ -188,6 +220,13 @@ mod tests {
             "x-envoy-retry-on",
             "Transfer-Encoding",
             "authorization",
+            "-path",
+            "_Method",
+            "~authority",
+            "content_length",
+            "X_Forwarded.For",
+            "x_request_id",
+            "Set_Cookie",
             "",
             "x y",
             "x\r\ny",

@@ -44,20 +44,20 @@ shape! {
     }
 }
 
-/// What [`Versions::check`] leaves to say of one version.
-pub(super) fn check(node: &Node<'_>) -> Option<Version> {
-    let keys = VersionKeys::of(node);
-    let mut request_headers = Vec::new();
-    for header in keys.request_headers.entries() {
-        request_headers.push((HeaderName::new(header.key)?, header.string()?));
+/// What [`Versions::check`] leaves to say of one version. What cannot be read is empty, and has been noted.
+pub(super) fn check(node: &Node<'_>) -> Version {
+    let VersionKeys { name, weight: _, cluster, drain, revision, request_headers } =
+        VersionKeys::of(node);
+    let header = |header: &Node<'_>| {
+        Some((HeaderName::new(header.key)?, header.string().unwrap_or_default()))
+    };
+    Version {
+        name: name.string().unwrap_or_default(),
+        cluster: cluster.string(),
+        drain: drain.flag().unwrap_or_default(),
+        revision: revision.string(),
+        request_headers: request_headers.entries().iter().filter_map(header).collect(),
     }
-    Some(Version {
-        name: keys.name.string()?,
-        cluster: keys.cluster.string(),
-        drain: keys.drain.flag()?,
-        revision: keys.revision.string(),
-        request_headers,
-    })
 }
 
 /// The weights of a rule or of a step of a ramp, by version.
@@ -172,6 +172,11 @@ impl<'a> Versions<'a> {
                 format!("a whole percentage from 0 to 100, because hashScheme is {scheme}");
             problems.add(node, &node.value.shown(), &allowed);
         }
+    }
+
+    /// The versions other than stable.
+    pub(super) fn weighted(&self) -> impl Iterator<Item = VersionIndex> + '_ {
+        (0..self.names.len()).filter(|version| *version != self.stable)
     }
 
     fn name(&self, index: VersionIndex) -> Option<&'a str> {

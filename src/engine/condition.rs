@@ -38,7 +38,11 @@ impl Rollout {
 
     /// Whether the peer that sent `request` may bring a decision along.
     pub fn trusts(&self, request: &Request<'_>) -> bool {
-        self.inherit.as_ref().is_some_and(|inherit| within(&inherit.addresses, request))
+        self.inherit.as_ref().is_some_and(|inherit| {
+            (!inherit.addresses.is_empty() && within(&inherit.addresses, request))
+                || (!inherit.principals.is_empty()
+                    && request.principal().is_some_and(|id| inherit.names(id)))
+        })
     }
 }
 

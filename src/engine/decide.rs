@@ -4,16 +4,22 @@ use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 
 use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
 
 use crate::bucket::{Split, VersionIndex};
 use crate::config::{Choice, Config, Count, KeySource, Mode, Overrides, Pin, Require, Rollout};
 use crate::hash::Scheme;
-use crate::http::baggage;
 
 use super::condition::within;
 use super::pin::{open, seal, Opened};
-use super::verdict::{Decision, Hold, Ignored, Reason, Verdict, Witness};
+use super::verdict::{
+    Brought, Decision, Hold, Ignored, Override, PinSeen, Reason, Saw, Source, Unmet, Verdict,
+    Witness,
+};
 use super::Request;
+
+/// How many pins of one name are looked at: a signature takes time, and a browser has few.
+const PINS_LOOKED_AT: usize = 16;
 
 /// Where a rollout stands at the moment of a request.
 #[derive(Debug)]
@@ -50,16 +56,21 @@ pub fn decide<'a, W: Witness>(
         key: OnceCell::new(),
         bucket: OnceCell::new(),
         ignored: Ignored::default(),
+        pinned_to: SmallVec::new(),
+        has_pin: false,
+        sign_anew: false,
         witness,
     };
     let choice = walk.choose(config);
     let (version, reason) = walk.fall_back(choice.version, choice.reason);
-    let pin = match &rollout.pin {
-        Some(pin) if reason == Reason::Hash => {
-            seal(rollout, pin, version, walk.key().unwrap_or_default())
-        }
-        _ => None,
-    };
+    let pin = rollout.pin.as_ref().and_then(|pin| {
+        let pinned = match choice.reason {
+            Reason::Pinned if walk.sign_anew => choice.version,
+            Reason::Hash if reason == Reason::Hash && walk.pins(pin, version) => version,
+            _ => return None,
+        };
+        seal(rollout, pin, pinned, walk.key().unwrap_or_default())
+    });
     let bucket = walk.bucket.get().copied().flatten();
     let user = rollout.guard.as_ref().filter(|guard| guard.count == Count::Users);
     let user = user.and_then(|_| walk.user());
@@ -81,6 +92,12 @@ struct Walk<'w, 'a, W> {
     key: OnceCell<Option<Cow<'a, [u8]>>>,
     bucket: OnceCell<Option<u32>>,
     ignored: Ignored,
+    /// The versions that good pins of this generation name.
+    pinned_to: SmallVec<[VersionIndex; 2]>,
+    /// Whether a cookie of the pin's name came.
+    has_pin: bool,
+    /// Whether the pin that decided was signed for the anonymous id, and the key is another one by now.
+    sign_anew: bool,
     witness: &'w mut W,
 }
 
@@ -106,170 +123,161 @@ impl<'a, W: Witness> Walk<'_, 'a, W> {
             return decided(version, Reason::Hash);
         }
         let stable = self.rollout.stable;
-        self.witness.step(Reason::Default, Verdict::Decided(stable), || {
-            "stable, for want of a key".to_owned()
-        });
+        self.decide(Reason::Default, stable, Saw::Stable);
         decided(stable, Reason::Default)
     }
 
     fn disabled(&mut self) -> Option<VersionIndex> {
         let stable = self.rollout.stable;
         if self.rollout.enabled {
-            self.pass(Reason::Disabled, || "enabled".to_owned());
+            self.pass(Reason::Disabled, Saw::Enabled(true));
             return None;
         }
-        self.witness
-            .step(Reason::Disabled, Verdict::Decided(stable), || "enabled: false".to_owned());
+        self.decide(Reason::Disabled, stable, Saw::Enabled(false));
         Some(stable)
     }
 
     fn overridden(&mut self) -> Option<VersionIndex> {
         let Some(overrides) = &self.rollout.overrides else {
-            self.pass(Reason::Override, || "no overrides are configured".to_owned());
+            self.pass(Reason::Override, Saw::NoOverrides);
             return None;
         };
         let request = self.request;
+        let Overrides { header, query, cookie, values: _, require } = overrides;
         let sources = [
-            ("header", overrides.header.as_ref().map(|name| (name.as_str(), request.header(name)))),
-            ("query", overrides.query.as_deref().map(|name| (name, request.query(name)))),
-            ("cookie", overrides.cookie.as_deref().map(|name| (name, request.cookie(name)))),
+            header.as_ref().map(|name| (Source::Header(name), request.header(name))),
+            query.as_deref().map(|name| (Source::Query(name), request.query(name))),
+            cookie.as_deref().map(|name| (Source::Cookie(name), request.cookie(name))),
         ];
-        for (kind, source) in sources {
-            let Some((name, Some(value))) = source else { continue };
+        for (source, value) in sources.into_iter().flatten() {
+            let Some(value) = value else { continue };
+            let saw = |outcome| Saw::Override(source, value, outcome);
             let Some(version) = asked_for(self.rollout, overrides, value) else {
                 self.ignored.overrides = true;
-                self.pass(Reason::Override, || {
-                    format!("{kind} {name} is {}, which names no version: ignored", show(value))
-                });
+                self.pass(Reason::Override, saw(Override::Unknown));
                 continue;
             };
-            if let Err(unmet) = meets(&overrides.require, request) {
+            if let Err(unmet) = meets(require, request) {
                 self.ignored.overrides = true;
-                self.pass(Reason::Override, || {
-                    format!("{kind} {name} is {}, but {unmet}: ignored", show(value))
-                });
+                self.pass(Reason::Override, saw(Override::Unmet(unmet)));
                 return None;
             }
-            self.decide(Reason::Override, version, || format!("{kind} {name} is {}", show(value)));
+            self.decide(Reason::Override, version, saw(Override::Taken));
             return Some(version);
         }
         if !self.ignored.overrides {
-            self.pass(Reason::Override, || "the request carries none".to_owned());
+            self.pass(Reason::Override, Saw::NoOverride);
         }
         None
     }
 
     fn inherited(&mut self) -> Option<VersionIndex> {
         let Some(inherit) = &self.rollout.inherit else {
-            self.pass(Reason::Inherited, || "inherit is not configured".to_owned());
+            self.pass(Reason::Inherited, Saw::NoInherit);
             return None;
         };
         let request = self.request;
         let header = &self.rollout.output.route_header;
-        let by_header = request.header(header).map(|value| (header.as_str(), value));
+        let by_header = request.header(header).map(|value| (Source::Header(header), value));
         let brought = by_header.or_else(|| {
-            let lines = request.headers().all("baggage").filter(|_| inherit.baggage);
-            let member = lines.flat_map(baggage::members).find(|member| {
-                member.key.strip_prefix(b"cohort-") == Some(self.rollout.name.as_bytes())
-            });
-            member.map(|member| ("baggage", member.value))
+            let value = request.brought(&self.rollout.name).filter(|_| inherit.baggage)?;
+            Some((Source::Baggage, value))
         });
-        let Some((place, value)) = brought else {
-            self.pass(Reason::Inherited, || "the request carries no decision".to_owned());
+        let Some((source, value)) = brought else {
+            self.pass(Reason::Inherited, Saw::NothingBrought);
             return None;
         };
-        if !self.rollout.trusts(request) {
-            self.ignored.inherit = true;
-            self.pass(Reason::Inherited, || {
-                format!("{place} says {}, but the peer is not trusted: ignored", show(value))
-            });
-            return None;
-        }
-        let Some(version) = self.rollout.version_named(value) else {
-            self.ignored.inherit = true;
-            self.pass(Reason::Inherited, || {
-                format!("{place} says {}, which is no version: ignored", show(value))
-            });
-            return None;
+        let outcome = if !self.rollout.trusts(request) {
+            Brought::Untrusted
+        } else if let Some(version) = self.rollout.version_named(value) {
+            self.decide(Reason::Inherited, version, Saw::Brought(source, value, Brought::Taken));
+            return Some(version);
+        } else {
+            Brought::Unknown
         };
-        self.decide(Reason::Inherited, version, || {
-            format!("{place} of a trusted peer says {}", show(value))
-        });
-        Some(version)
+        self.ignored.inherit = true;
+        self.pass(Reason::Inherited, Saw::Brought(source, value, outcome));
+        None
     }
 
     fn ruled(&mut self, config: &Config) -> Option<(VersionIndex, usize)> {
         for (position, rule) in self.rollout.rules.iter().enumerate() {
             if !rule.holds(config, self.request) {
-                self.pass(Reason::Rule, || format!("rule {} does not hold", rule.name));
+                self.pass(Reason::Rule, Saw::RuleFails(position));
                 continue;
             }
-            let version = match &rule.choice {
-                Choice::Version(version) => *version,
+            let (version, saw) = match &rule.choice {
+                Choice::Version(version) => (*version, Saw::RuleDecides(position)),
                 // Without a key there is no bucket, and stable is who gets what nobody else owns.
                 Choice::Weights(split) => {
-                    self.bucket().map_or(self.rollout.stable, |bucket| split.owner(bucket))
+                    let bucket = self.bucket();
+                    let version = bucket.map_or(self.rollout.stable, |bucket| split.owner(bucket));
+                    (version, Saw::RuleDivides(position, bucket))
                 }
             };
-            let bucket = self.bucket.get().copied().flatten();
-            self.decide(Reason::Rule, version, || match (&rule.choice, bucket) {
-                (Choice::Version(_), _) => format!("rule {} holds", rule.name),
-                (Choice::Weights(_), Some(bucket)) => {
-                    format!("rule {} holds, and by its weights bucket {bucket} decides", rule.name)
-                }
-                (Choice::Weights(_), None) => {
-                    format!("rule {} holds, but there is no key for its weights: stable", rule.name)
-                }
-            });
+            self.decide(Reason::Rule, version, saw);
             return Some((version, position));
         }
         if self.rollout.rules.is_empty() {
-            self.pass(Reason::Rule, || "there are no rules".to_owned());
+            self.pass(Reason::Rule, Saw::NoRules);
         }
         None
     }
 
     fn pinned(&mut self) -> Option<VersionIndex> {
         let Some(pin) = &self.rollout.pin else {
-            self.pass(Reason::Pinned, || "no pin is configured".to_owned());
+            self.pass(Reason::Pinned, Saw::NoPinning);
             return None;
         };
-        let Some(value) = self.request.cookie(&pin.cookie.name) else {
-            self.pass(Reason::Pinned, || format!("no cookie {}", pin.cookie.name));
-            return None;
-        };
-        match self.open(pin, value) {
-            Opened::Version(version) if self.keeps(version) => {
-                self.decide(Reason::Pinned, version, || {
-                    format!("cookie {} names it", pin.cookie.name)
-                });
+        for value in self.request.cookies(&pin.cookie.name).take(PINS_LOOKED_AT) {
+            self.has_pin = true;
+            let (seen, version) = self.open(pin, value);
+            if let (PinSeen::Holds | PinSeen::HoldsById, Some(version)) = (seen, version) {
+                self.sign_anew = seen == PinSeen::HoldsById;
+                self.ignored.pin = false;
+                self.decide(Reason::Pinned, version, Saw::Pin(seen));
                 return Some(version);
             }
-            Opened::Version(_) => self.pass(Reason::Pinned, || {
-                format!(
-                    "cookie {} names a version that has no weight and does not drain",
-                    pin.cookie.name
-                )
-            }),
-            Opened::Expired => {
-                self.pass(Reason::Pinned, || {
-                    format!("cookie {} is of another generation", pin.cookie.name)
-                });
-            }
-            Opened::Worthless => {
-                self.ignored.pin = true;
-                self.pass(Reason::Pinned, || {
-                    format!("cookie {} is unknown or forged: ignored", pin.cookie.name)
-                });
-            }
+            self.pinned_to.extend(version);
+            self.ignored.pin |= seen == PinSeen::Worthless;
+            self.pass(Reason::Pinned, Saw::Pin(seen));
+        }
+        if !self.has_pin {
+            self.pass(Reason::Pinned, Saw::NoPin);
         }
         None
     }
 
-    fn open(&self, pin: &Pin, value: &[u8]) -> Opened {
+    /// What a pin says, and the version that it names where it is good and of this generation.
+    fn open(&self, pin: &Pin, value: &[u8]) -> (PinSeen, Option<VersionIndex>) {
         // Only a signed pin needs the key, and looking for one may issue an anonymous id.
         let key = if pin.signing_key.is_some() { self.key() } else { None };
-        open(self.rollout, pin, value, key)
+        let mut holds = PinSeen::Holds;
+        let mut opened = open(self.rollout, pin, value, key);
+        if opened == Opened::Worthless && pin.signing_key.is_some() {
+            // A pin that was signed before the user had a key of the user's own.
+            let id =
+                self.rollout.anonymous_id.as_ref().and_then(|id| self.request.cookie(&id.name));
+            if let Some(id) = id.filter(|id| Some(*id) != key) {
+                holds = PinSeen::HoldsById;
+                opened = open(self.rollout, pin, value, Some(id));
+            }
+        }
+        match opened {
+            Opened::Version(version) if !pin.versions.contains(&version) => {
+                (PinSeen::NotKept, Some(version))
+            }
+            Opened::Version(version) if self.keeps(version) => (holds, Some(version)),
+            Opened::Version(version) => (PinSeen::NoWeight, Some(version)),
+            Opened::Expired => (PinSeen::Expired, None),
+            Opened::Worthless => (PinSeen::Worthless, None),
+        }
+    }
+
+    /// Whether a pin to `version`, which the hash chose, is handed out: where pins keep users there, and else
+    /// in the place of another one, which might take the user back there one day.
+    fn pins(&self, pin: &Pin, version: VersionIndex) -> bool {
+        pin.versions.contains(&version) || (self.has_pin && !self.pinned_to.contains(&version))
     }
 
     /// Whether a user pinned to `version` may stay there.
@@ -280,15 +288,12 @@ impl<'a, W: Witness> Walk<'_, 'a, W> {
 
     fn hashed(&mut self) -> Option<VersionIndex> {
         let Some(bucket) = self.bucket() else {
-            self.pass(Reason::Hash, || "no key: none of hashKey yields one".to_owned());
+            self.pass(Reason::Hash, Saw::NoKey);
             return None;
         };
         let version = self.standing.split.owner(bucket);
-        // Field by field, so that nothing is copied for a witness that does not listen.
         let key = self.key.get().and_then(Option::as_deref).unwrap_or_default();
-        self.witness.step(Reason::Hash, Verdict::Decided(version), || {
-            format!("key {} is in bucket {bucket}", show(key))
-        });
+        self.witness.step(Reason::Hash, Verdict::Decided(version), Saw::Key(key, bucket));
         Some(version)
     }
 
@@ -306,7 +311,7 @@ impl<'a, W: Witness> Walk<'_, 'a, W> {
         if instead == version {
             return (version, reason);
         }
-        self.decide(Reason::Fallback, instead, || "the version is held out of traffic".to_owned());
+        self.decide(Reason::Fallback, instead, Saw::HeldOut);
         (instead, Reason::Fallback)
     }
 
@@ -329,6 +334,9 @@ impl<'a, W: Witness> Walk<'_, 'a, W> {
     fn key(&self) -> Option<&[u8]> {
         let rollout = self.rollout;
         let key = self.key.get_or_init(|| {
+            if let Some(key) = self.request.given_key() {
+                return Some(Cow::Borrowed(key));
+            }
             let by_source = |source: &'a KeySource| self.request.key(source);
             rollout.hash_key.iter().find_map(by_source).or_else(|| {
                 let cookie = rollout.anonymous_id.as_ref()?;
@@ -367,11 +375,11 @@ impl<'a, W: Witness> Walk<'_, 'a, W> {
         }
     }
 
-    fn pass(&mut self, step: Reason, saw: impl FnOnce() -> String) {
+    fn pass(&mut self, step: Reason, saw: Saw<'_>) {
         self.witness.step(step, Verdict::Passed, saw);
     }
 
-    fn decide(&mut self, step: Reason, version: VersionIndex, saw: impl FnOnce() -> String) {
+    fn decide(&mut self, step: Reason, version: VersionIndex, saw: Saw<'_>) {
         self.witness.step(step, Verdict::Decided(version), saw);
     }
 }
@@ -396,14 +404,14 @@ fn asked_for(rollout: &Rollout, overrides: &Overrides, value: &[u8]) -> Option<V
 }
 
 /// Whether a request may override; else what it lacks.
-fn meets(require: &Require, request: &Request<'_>) -> Result<(), &'static str> {
+fn meets(require: &Require, request: &Request<'_>) -> Result<(), Unmet> {
     if require.addresses.as_ref().is_some_and(|networks| !within(networks, request)) {
-        return Err("the client's address is not among require.addresses");
+        return Err(Unmet::Addresses);
     }
     let Some(secret) = &require.secret else { return Ok(()) };
     // Nothing is no secret, also where the configuration holds the hash of nothing.
     let Some(given) = request.header(&secret.header).filter(|given| !given.is_empty()) else {
-        return Err("there is no secret header");
+        return Err(Unmet::NoSecret);
     };
     let given = Sha256::digest(given);
     // Without a shortcut, so that the time does not tell how much of the hash was right.
@@ -411,11 +419,6 @@ fn meets(require: &Require, request: &Request<'_>) -> Result<(), &'static str> {
     if differs == 0 {
         Ok(())
     } else {
-        Err("the secret header does not hold")
+        Err(Unmet::Secret)
     }
-}
-
-/// Bytes as a person can read them, in quotes.
-fn show(bytes: &[u8]) -> String {
-    format!("\"{}\"", bytes.escape_ascii())
 }

@@ -15,4 +15,7 @@ pub use health::{HealthState, HealthStatus};
 pub use plan::{Owner, Plan};
 pub use ramp::split_in_force;
 pub use request::{Issued, Request, Surroundings};
-pub use verdict::{Decision, Hold, Ignored, Reason, Verdict, Witness};
+pub use verdict::{
+    Brought, Decision, Hold, Ignored, Override, PinSeen, Reason, Saw, Source, Unmet, Verdict,
+    Witness,
+};

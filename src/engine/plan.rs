@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::config::{Condition, Config, KeySource, Output, Rollout};
+use crate::config::{Config, Content, Rollout, Write};
 use crate::http::{fold, length_bit, pattern::Test, HeaderName};
 use crate::index::Index;
 
@@ -80,6 +80,11 @@ impl Plan {
         self.owned.get(name)
     }
 
+    /// How many headers, by their folded names, only we may set on responses.
+    pub fn response_headers(&self) -> usize {
+        self.owned.answers
+    }
+
     pub(super) fn cookie_count(&self) -> usize {
         self.cookies.len()
     }
@@ -94,6 +99,8 @@ impl Plan {
 pub struct Owner {
     /// Rollouts with `inherit` whose route header this is: their peers may bring it.
     pub heirs: SmallVec<[usize; 1]>,
+    /// Whether responses carry it: then no upstream may bring it either.
+    pub answers: bool,
 }
 
 /// Every header name that only we may set, folded, with a first look that turns most others away.
@@ -102,11 +109,13 @@ struct Owned {
     /// For each last byte the lengths of the names that end with it, as bits. (Most begin alike.)
     lengths: [u64; 256],
     names: Index<Owner>,
+    /// How many of them responses carry.
+    answers: usize,
 }
 
 impl Default for Owned {
     fn default() -> Self {
-        Self { lengths: [0; 256], names: Index::default() }
+        Self { lengths: [0; 256], names: Index::default(), answers: 0 }
     }
 }
 
@@ -114,32 +123,31 @@ impl Owned {
     fn new(config: &Config) -> Self {
         let mut owned = Self::default();
         for (position, rollout) in config.rollouts.iter().enumerate() {
-            let Output { route_header, cluster_header, response_header, reason_header, .. } =
-                &rollout.output;
-            owned.add(route_header, rollout.inherit.is_some().then_some(position));
-            for header in [cluster_header, response_header, reason_header].into_iter().flatten() {
-                owned.add(header, None);
+            for Write { header, content } in rollout.writes() {
+                let inherits = content == Content::Route && rollout.inherit.is_some();
+                let mut is_new = false;
+                owned.add(header, |owner| {
+                    owner.heirs.extend(inherits.then_some(position));
+                    is_new = !content.is_on_request() && !owner.answers;
+                    owner.answers |= is_new;
+                });
+                owned.answers += usize::from(is_new);
             }
-            for (header, _) in rollout.versions.iter().flat_map(|version| &version.request_headers)
-            {
-                owned.add(header, None);
-            }
-            if let Some(secret) = rollout.overrides.iter().find_map(|it| it.require.secret.as_ref())
-            {
-                owned.add(&secret.header, None);
+            if let Some(header) = rollout.secret_header() {
+                owned.add(header, |_| {});
             }
         }
         owned
     }
 
-    /// Adds a name; `heir` is the rollout whose peers may bring it.
-    fn add(&mut self, name: &HeaderName, heir: Option<usize>) {
+    /// Adds a name, and what is `known` of it.
+    fn add(&mut self, name: &HeaderName, known: impl FnOnce(&mut Owner)) {
         let name: Vec<u8> = fold(name.as_str().as_bytes()).collect();
         let last = name.last().copied().unwrap_or_default();
         if let Some(lengths) = self.lengths.get_mut(usize::from(last)) {
             *lengths |= length_bit(name.len());
         }
-        self.names.update(&name, |owner| owner.heirs.extend(heir));
+        self.names.update(&name, known);
     }
 
     fn get(&self, name: &[u8]) -> Option<&Owner> {
@@ -168,40 +176,13 @@ fn hosts(rollout: &Rollout) -> Option<Vec<Vec<u8>>> {
 /// Every cookie name that a decision may ask for, sorted, each once.
 fn cookie_names(config: &Config) -> Vec<String> {
     let mut names = Vec::new();
-    for segment in &config.segments {
-        add_conditions(&segment.any, &mut names);
+    for condition in config.segments.iter().flat_map(|segment| &segment.any) {
+        condition.each_cookie(&mut |name| add(name, &mut names));
     }
     for rollout in &config.rollouts {
-        let rules = rollout.rules.iter().filter_map(|rule| rule.matches.as_ref());
-        for conditions in rollout.matches.iter().chain(rules) {
-            add_conditions(conditions, &mut names);
-        }
-        for source in &rollout.hash_key {
-            if let KeySource::Cookie(name) = source {
-                add(name, &mut names);
-            }
-        }
-        let handed_out = [rollout.anonymous_id.as_ref(), rollout.pin.as_ref().map(|it| &it.cookie)];
-        for cookie in handed_out.into_iter().flatten() {
-            add(&cookie.name, &mut names);
-        }
-        if let Some(name) = rollout.overrides.as_ref().and_then(|it| it.cookie.as_ref()) {
-            add(name, &mut names);
-        }
+        rollout.each_cookie(&mut |name, _| add(name, &mut names));
     }
     names
-}
-
-fn add_conditions(conditions: &[Condition], names: &mut Vec<String>) {
-    for condition in conditions {
-        let mut part = Some(condition);
-        while let Some(condition) = part {
-            for (name, _) in &condition.cookies {
-                add(name, names);
-            }
-            part = condition.not.as_deref();
-        }
-    }
 }
 
 /// Adds a name where it belongs among those sorted, if it is not there. Sorting them at the end would

@@ -2,9 +2,10 @@
 
 use crate::bucket::VersionIndex;
 use crate::engine::{Plan, Request};
-use crate::http::baggage::{members, Builder, Member};
+use crate::http::baggage::{members, Builder, Member, PREFIX};
+use crate::http::Headers;
 
-use super::Host;
+use super::{neighbours, Host};
 
 /// Every member of `line` that is ours by whatever spelling, with the position of its rollout.
 pub fn members_of_ours<'a>(
@@ -35,7 +36,9 @@ pub fn rewrite(
     let mut changed = false;
     for member in request.headers().all("baggage").flat_map(members) {
         let stays = rollout_of(plan, &member).is_none_or(|position| {
-            let decision = decided.iter().find(|(decided, _)| *decided == position);
+            // In the configuration's order, as they were decided.
+            let decision = decided.binary_search_by_key(&position, |(decided, _)| *decided).ok();
+            let decision = decision.and_then(|at| decided.get(at));
             rollouts.get(position).is_some_and(|rollout| {
                 let trusted = rollout.inherit.as_ref().is_some_and(|inherit| inherit.baggage)
                     && member.key.strip_prefix(PREFIX) == Some(rollout.name.as_bytes())
@@ -55,7 +58,11 @@ pub fn rewrite(
     for (position, version) in decided {
         let Some(rollout) = writes(*position) else { continue };
         let Some(version) = rollout.versions.get(*version) else { continue };
-        changed |= builder.add(&format!("cohort-{}", rollout.name), &version.name);
+        let key = format!("cohort-{}", rollout.name);
+        if builder.add(&key, &version.name) {
+            changed = true;
+            neighbours::tell_member(host, &key);
+        }
     }
     if changed {
         match builder.finish() {
@@ -65,7 +72,37 @@ pub fn rewrite(
     }
 }
 
-const PREFIX: &[u8] = b"cohort-";
+/// Takes every member out of the baggage that came in that could be one of a configuration we could not read.
+/// What another instance of this filter decided on the same stream stays.
+pub fn strip_ours(host: &impl Host, headers: &Headers) {
+    let lines = || headers.all(BAGGAGE);
+    if !lines().any(has_ours) {
+        return;
+    }
+    let decided = host.is_marked(BAGGAGE);
+    let mut builder = Builder::default();
+    for member in lines().flat_map(members) {
+        let is_decided = |key: &str| decided && host.is_marked(key);
+        if !is_ours(&member) || std::str::from_utf8(member.key).is_ok_and(is_decided) {
+            builder.keep(member.text);
+        }
+    }
+    match builder.finish() {
+        line if line.is_empty() => host.remove_request_header(BAGGAGE.as_bytes()),
+        line => host.set_request_header(BAGGAGE, &line),
+    }
+}
+
+/// Whether a line of baggage has a member that is ours by its key alone.
+pub fn has_ours(line: &[u8]) -> bool {
+    members(line).any(|member| is_ours(&member))
+}
+
+fn is_ours(member: &Member<'_>) -> bool {
+    member.decoded_key().starts_with(PREFIX)
+}
+
+const BAGGAGE: &str = "baggage";
 
 /// The position of the rollout that a member speaks of, however its key is spelled.
 fn rollout_of(plan: &Plan, member: &Member<'_>) -> Option<usize> {

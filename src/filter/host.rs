@@ -58,6 +58,14 @@ pub trait Host: Surroundings {
     fn request_trailers(&self) -> Headers;
     fn remove_request_trailer(&self, name: &[u8]);
 
+    /// Leaves a mark on the stream that other instances of this filter see, and no client.
+    fn mark(&self, name: &str);
+    /// Whether an instance of this filter has left that mark.
+    fn is_marked(&self, name: &str) -> bool;
+
+    /// The whole header map of the response, pseudo-headers included.
+    fn response_headers(&self) -> Headers;
+    fn remove_response_header(&self, name: &[u8]);
     /// The first line of a response header.
     fn response_header(&self, name: &str) -> Option<Vec<u8>>;
     fn response_trailer(&self, name: &str) -> Option<Vec<u8>>;

@@ -7,6 +7,7 @@ use crate::config::{Millis, Rollout};
 use crate::engine::Plan;
 
 use super::rollout::{LoadedRollout, RolloutState};
+use super::visitors::Visitors;
 use super::{Host, Identity};
 
 /// How many rollouts set their gauges at once. To define a gauge takes the proxy some microseconds, and
@@ -44,6 +45,10 @@ pub struct LoadedConfig {
     all_published: Cell<bool>,
     /// Whether it has had a tick, so that it is known to be in force.
     pub ticked: Cell<bool>,
+    /// Who came without an id in the last seconds. A new configuration goes on with it.
+    pub visitors: Rc<Visitors>,
+    /// Whether it has been logged that one answer had too many cookies.
+    pub has_said_too_many_cookies: Cell<bool>,
 }
 
 impl LoadedConfig {
@@ -58,7 +63,8 @@ impl LoadedConfig {
             }
         };
         let states = plan.rollouts().iter().map(state).collect();
-        Self { identity: identity.clone(), plan, states, fingerprint, ..Self::default() }
+        let visitors = before.map(|before| Rc::clone(&before.visitors)).unwrap_or_default();
+        Self { identity: identity.clone(), plan, states, fingerprint, visitors, ..Self::default() }
     }
 
     /// The stand-in for a configuration that could not be read.

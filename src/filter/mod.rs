@@ -4,11 +4,13 @@
 //! proxy-wasm: the host is a parameter, so that the same code runs in Envoy and under a fake.
 
 mod baggage;
+mod cookies;
 mod heard;
 mod host;
 mod identity;
 mod loaded;
 pub mod metrics;
+mod neighbours;
 mod outcome;
 mod plugin;
 mod registry;
@@ -17,6 +19,7 @@ mod series;
 mod stream;
 mod strip;
 mod tick;
+mod visitors;
 
 pub use host::{Call, Host, MetricId, MetricKind, Shared};
 pub use identity::Identity;

@@ -10,7 +10,7 @@ use crate::hash::fingerprint;
 use super::host::Shared;
 use super::loaded::LoadedConfig;
 use super::tick::{self, Poll};
-use super::{metrics, registry, Host, Identity, Stream};
+use super::{metrics, neighbours, registry, Host, Identity, Stream};
 
 /// How long after its last sign of life a good configuration still counts as running: a bad one that
 /// comes within this time is an update, and is refused. A bad one that every worker is asked about within
@@ -56,6 +56,7 @@ impl Plugin {
     /// configuration makes the proxy fail every request.
     pub fn on_configure(&mut self, host: &impl Host, bytes: &[u8]) -> bool {
         self.identity = Identity::of(host);
+        neighbours::note(&self.identity);
         let now = millis(host);
         match Config::from_bytes(bytes) {
             Ok(config) => {

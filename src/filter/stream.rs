@@ -1,5 +1,6 @@
 //! One HTTP stream: the request in, the answer out, the count at the end.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use smallvec::SmallVec;
@@ -9,6 +10,7 @@ use crate::config::{Mode, Rollout};
 use crate::engine::{decide, Decision, Reason, Request, Standing};
 use crate::http::{HeaderName, Headers};
 
+use super::cookies::Cookies;
 use super::heard::Answer;
 use super::loaded::LoadedConfig;
 use super::outcome::{number, Outcome, RequestKind};
@@ -16,7 +18,8 @@ use super::plugin::note_connection;
 use super::rollout::LoadedRollout;
 use super::series::{CodeClass, Count, IgnoredKind};
 use super::strip::{self, Written};
-use super::{baggage, Host};
+use super::visitors::Client;
+use super::{baggage, neighbours, Host};
 
 /// One HTTP stream. A stream ends with the configuration it began with.
 #[derive(Debug)]
@@ -25,8 +28,8 @@ pub struct Stream {
     /// Nanoseconds on the host's monotonic clock.
     began: u64,
     decided: SmallVec<[Decided; 2]>,
-    /// `set-cookie` values to hand out.
-    cookies: Vec<String>,
+    /// What the answer is to hand out.
+    cookies: Cookies,
     outcome: Outcome,
 }
 
@@ -49,7 +52,7 @@ impl Stream {
             loaded,
             began: 0,
             decided: SmallVec::new(),
-            cookies: Vec::new(),
+            cookies: Cookies::default(),
             outcome: Outcome::default(),
         }
     }
@@ -63,6 +66,7 @@ impl Stream {
         let headers = host.request_headers();
         if loaded.invalid {
             strip::everything_of_ours(host, &headers);
+            baggage::strip_ours(host, &headers);
             return;
         }
         self.began = host.monotonic();
@@ -73,7 +77,14 @@ impl Stream {
         loaded.last_stream.set(now);
 
         let plan = &loaded.plan;
-        let request = Request::new(plan, &headers, host);
+        let client = Client {
+            host,
+            headers: &headers,
+            visitors: &loaded.visitors,
+            now,
+            connection: OnceCell::new(),
+        };
+        let request = Request::new(plan, &headers, &client);
         let mut written = Written::new();
         let mut in_force: SmallVec<[(usize, VersionIndex); 2]> = SmallVec::new();
         for position in plan.candidates(|| request.host()) {
@@ -105,7 +116,7 @@ impl Stream {
             decided.routes = write_request(host, rollout, decision.version, &mut written);
             self.decided.push(decided);
             if let Some((pin, value)) = rollout.pin.as_ref().zip(decision.pin.as_ref()) {
-                self.cookies.push(pin.cookie.header(value, request.is_https()));
+                self.cookies.add_pin(position, &pin.cookie, value, &request);
             }
         }
         strip::request_headers(host, plan, &request, &written);
@@ -113,21 +124,23 @@ impl Stream {
         self.outcome.request = request_kind(&headers);
         self.outcome.grpc =
             headers.first("content-type").is_some_and(|kind| kind.starts_with(b"application/grpc"));
-        for issued in request.issued().iter().filter(|issued| issued.hand_out) {
-            self.cookies.push(issued.cookie.header(&issued.id, request.is_https()));
-        }
+        let decided = self.decided.iter().filter_map(|it| Some(loaded.rollout(it.rollout)?.config));
+        self.cookies.add_ids(host, &loaded, &request, decided, now);
     }
 
     /// Takes our names out of the trailers.
     pub fn on_request_trailers(&self, host: &impl Host) {
-        if !self.loaded.plan.rollouts().is_empty() {
+        if self.loaded.invalid {
+            strip::every_trailer_of_ours(host);
+        } else if !self.loaded.plan.rollouts().is_empty() {
             strip::request_trailers(host, &self.loaded.plan);
         }
     }
 
     /// Notes the answer, and writes the decisions on it.
     pub fn on_response_headers(&mut self, host: &impl Host, end_of_stream: bool) {
-        if self.decided.is_empty() {
+        let plan = &self.loaded.plan;
+        if self.decided.is_empty() && plan.response_headers() == 0 {
             return;
         }
         self.outcome.ended |= end_of_stream;
@@ -139,24 +152,23 @@ impl Stream {
         }
         let mut written = Written::new();
         for decided in &self.decided {
-            let Some(rollout) = self.loaded.plan.rollouts().get(decided.rollout) else { continue };
+            let Some(rollout) = plan.rollouts().get(decided.rollout) else { continue };
             if rollout.mode == Mode::Shadow {
                 continue;
             }
-            let output = &rollout.output;
-            let version =
-                rollout.versions.get(decided.version).map_or("", |version| version.name.as_str());
-            let reason = decided.reason.as_str();
-            for (name, value) in
-                [(&output.response_header, version), (&output.reason_header, reason)]
-            {
-                if let Some(name) = name.as_ref().filter(|name| claim(&mut written, name)) {
+            for (name, value) in rollout.on_response(decided.version, decided.reason.as_str()) {
+                if claim(&mut written, name) {
                     host.set_response_header(name.as_str(), value);
                 }
             }
         }
-        for cookie in &self.cookies {
-            host.add_response_header("set-cookie", cookie);
+        let may_be_forged = written.len() < plan.response_headers();
+        if may_be_forged || !self.cookies.is_empty() {
+            let headers = host.response_headers();
+            if may_be_forged {
+                strip::response_headers(host, plan, &headers, &written);
+            }
+            self.cookies.hand_out(host, &self.loaded, self.outcome.status, &headers);
         }
     }
 
@@ -260,32 +272,22 @@ fn request_kind(headers: &Headers) -> RequestKind {
     RequestKind { options: method == b"OPTIONS", connect: method == b"CONNECT", has_body }
 }
 
-/// Sets what a decision says on the request. Of two decisions that would write the same header, the
-/// first does. Says whether all that a route table goes by was written.
+/// Sets what a decision says on the request, and says whether the request goes by it. Of two decisions that would
+/// write the same header, the first does.
 fn write_request<'a>(
     host: &impl Host,
     rollout: &'a Rollout,
     version: VersionIndex,
     written: &mut Written<'a>,
 ) -> bool {
-    let Some(version) = rollout.versions.get(version) else { return false };
-    let output = &rollout.output;
-    let route = (&output.route_header, version.name.as_str());
-    let cluster = output.cluster_header.as_ref().zip(version.cluster.as_deref());
-    let others = version.request_headers.iter().map(|(name, value)| (name, value.as_str()));
-    let mut set = |(name, value): (&'a HeaderName, &str)| {
-        let free = claim(written, name);
-        if free {
-            host.set_request_header(name.as_str(), value.as_bytes());
+    let mut routes = true;
+    for (write, value) in rollout.on_request(version) {
+        if claim(written, write.header) {
+            host.set_request_header(write.header.as_str(), value.as_bytes());
+            neighbours::tell_header(host, write.header);
+        } else {
+            routes &= !write.content.routes();
         }
-        free
-    };
-    let mut routes = set(route);
-    if let Some(cluster) = cluster {
-        routes &= set(cluster);
-    }
-    for other in others {
-        set(other);
     }
     routes
 }

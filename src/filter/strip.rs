@@ -3,8 +3,9 @@
 use smallvec::SmallVec;
 
 use crate::engine::{Plan, Request};
-use crate::http::{fold, HeaderName, Headers};
+use crate::http::{HeaderName, Headers};
 
+use super::neighbours::is_ours;
 use super::Host;
 
 /// Header names that this request's decisions set, each replacing whatever lines the client sent.
@@ -49,14 +50,38 @@ pub fn request_trailers(host: &impl Host, plan: &Plan) {
     }
 }
 
-/// Removes everything that could be an output header of a configuration we could not read.
-pub fn everything_of_ours(host: &impl Host, headers: &Headers) {
+/// Removes from an answer what only we may say on it and `written` does not: another upstream's copies.
+pub fn response_headers(host: &impl Host, plan: &Plan, headers: &Headers, written: &Written<'_>) {
     let mut removed: SmallVec<[&[u8]; 4]> = SmallVec::new();
     for (name, _) in headers.iter() {
-        let ours = fold(name).take(9).eq(b"x-cohort-".iter().copied());
-        if ours && !removed.contains(&name) {
-            host.remove_request_header(name);
+        let ours = plan.owner(name).is_some_and(|owner| owner.answers);
+        let is_written = || written.iter().any(|ours| ours.as_str().as_bytes() == name);
+        if ours && !is_written() && !removed.contains(&name) {
+            host.remove_response_header(name);
             removed.push(name);
+        }
+    }
+}
+
+/// Removes everything that could be an output header of a configuration we could not read. What another
+/// instance of this filter decided on the same stream stays.
+pub fn everything_of_ours(host: &impl Host, headers: &Headers) {
+    let mut seen: SmallVec<[&[u8]; 4]> = SmallVec::new();
+    for (name, _) in headers.iter() {
+        if is_ours(name) && !seen.contains(&name) {
+            seen.push(name);
+            if !std::str::from_utf8(name).is_ok_and(|name| host.is_marked(name)) {
+                host.remove_request_header(name);
+            }
+        }
+    }
+}
+
+/// Removes everything from the trailers that could be ours.
+pub fn every_trailer_of_ours(host: &impl Host) {
+    for (name, value) in host.request_trailers().iter() {
+        if is_ours(name) || (name == b"baggage" && super::baggage::has_ours(value)) {
+            host.remove_request_trailer(name);
         }
     }
 }

@@ -6,6 +6,9 @@ pub const BYTE_LIMIT: usize = 8192;
 /// The most members of a baggage header that every platform must carry.
 pub const MEMBER_LIMIT: usize = 64;
 
+/// How the keys of our own members begin; the rollout's name follows.
+pub const PREFIX: &[u8] = b"cohort-";
+
 /// Every member of a baggage header line: the whole member, trimmed, and its key and value without
 /// properties. Pieces that are empty are left out; one without `=` has the empty value.
 pub fn members(line: &[u8]) -> impl Iterator<Item = Member<'_>> + '_ {

@@ -26,6 +26,43 @@ pub fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(super::headers::is_token_byte)
 }
 
+/// Whether a cookie for `domain` may come from `host` (RFC 6265, section 5.1.3).
+///
+/// ```
+/// use cohort::http::cookie::is_within;
+/// assert!(is_within(b"shop.example.com", "example.com") && is_within(b"example.com", "example.com"));
+/// assert!(!is_within(b"shop.example.de", "example.com") && !is_within(b"badexample.com", "example.com"));
+/// assert!(!is_within(b"10.0.0.1", "0.0.1") && is_within(b"10.0.0.1", "10.0.0.1"));
+/// ```
+pub fn is_within(host: &[u8], domain: &str) -> bool {
+    let Some(below) = host.strip_suffix(domain.as_bytes()) else { return false };
+    let is_address = super::address::parse(host).is_some();
+    below.is_empty() || (below.ends_with(b".") && !is_address)
+}
+
+/// `lines` without the cookies called `name`, and with one of that name and value at the end, as one line.
+///
+/// ```
+/// use cohort::http::cookie::with;
+/// let lines = [&b"a=1; id=; b"[..], b" c=\xff;id=x ; ;"];
+/// assert_eq!(with(lines.into_iter(), "id", "7"), b"a=1; b; c=\xff; id=7");
+/// assert_eq!(with([].into_iter(), "id", "7"), b"id=7");
+/// ```
+pub fn with<'a>(lines: impl Iterator<Item = &'a [u8]>, name: &str, value: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    for piece in lines.flat_map(|line| line.split(|&byte| byte == b';')).map(<[u8]>::trim_ascii) {
+        let is_it = pairs(piece).any(|(other, _)| other == name.as_bytes());
+        if !piece.is_empty() && !is_it {
+            out.extend_from_slice(piece);
+            out.extend_from_slice(b"; ");
+        }
+    }
+    out.extend_from_slice(name.as_bytes());
+    out.push(b'=');
+    out.extend_from_slice(value.as_bytes());
+    out
+}
+
 /// RFC 6265bis `SameSite`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SameSite {
@@ -51,10 +88,14 @@ pub struct SetCookie {
 }
 
 impl SetCookie {
-    /// The value of a `set-cookie` header that hands out `value`; `https` tells how the request came.
-    pub fn header(&self, value: &str, https: bool) -> String {
+    /// The value of a `set-cookie` header that hands out `value`; `https` tells how the request came, `host` to
+    /// whom, in lower case and without a port.
+    ///
+    /// A browser refuses a cookie for a domain that the host is not in, so that it is then for the host alone.
+    pub fn header(&self, value: &str, https: bool, host: Option<&[u8]>) -> String {
         let mut out = format!("{}={value}; Path={}", self.name, self.path);
-        if let Some(domain) = &self.domain {
+        let fits = |domain: &&String| host.is_some_and(|host| is_within(host, domain));
+        if let Some(domain) = self.domain.as_ref().filter(fits) {
             // Writing to a String cannot fail.
             let _ = write!(out, "; Domain={domain}");
         }

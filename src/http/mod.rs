@@ -4,10 +4,12 @@
 
 pub mod address;
 pub mod baggage;
+pub mod cache;
 pub mod cookie;
 pub mod headers;
 pub mod pattern;
 pub mod query;
+pub mod semver;
 
 pub use address::Network;
 pub use cookie::SetCookie;

@@ -20,6 +20,12 @@ extern "C" {
         size: *mut usize,
     ) -> u32;
     fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
+    fn proxy_set_property(
+        path: *const u8,
+        path_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
 }
 
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
@@ -84,6 +90,12 @@ pub fn header(map: MapType, name: &str) -> Option<Vec<u8>> {
 pub fn remove_header(map: MapType, name: &[u8]) {
     // SAFETY: the pointer and size are those of a live slice.
     unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) };
+}
+
+/// Sets a property of the stream, where the proxy has such.
+pub fn set_property(path: &str, value: &[u8]) {
+    // SAFETY: pointers and sizes are those of live slices.
+    unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) };
 }
 
 /// 16 bytes from the host's source of randomness.

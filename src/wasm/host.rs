@@ -25,6 +25,10 @@ thread_local! {
     static METRICS: RefCell<Index<Option<MetricId>>> = RefCell::default();
 }
 
+/// How the properties of a stream begin that instances of this filter leave for each other. The proxy keeps them
+/// in the stream's filter state.
+const MARK: &str = "cohort.";
+
 /// The proxy that this module runs in.
 pub struct Proxy;
 
@@ -112,6 +116,22 @@ impl Host for Proxy {
 
     fn remove_request_trailer(&self, name: &[u8]) {
         abi::remove_header(MapType::HttpRequestTrailers, name);
+    }
+
+    fn mark(&self, name: &str) {
+        abi::set_property(&format!("{MARK}{name}"), b"1");
+    }
+
+    fn is_marked(&self, name: &str) -> bool {
+        property(&[&format!("{MARK}{name}")]).is_some()
+    }
+
+    fn response_headers(&self) -> Headers {
+        Headers::from_wire(abi::pairs(MapType::HttpResponseHeaders))
+    }
+
+    fn remove_response_header(&self, name: &[u8]) {
+        abi::remove_header(MapType::HttpResponseHeaders, name);
     }
 
     fn response_header(&self, name: &str) -> Option<Vec<u8>> {

@@ -46,17 +46,17 @@ fn a_text_is_compared_by_exactly_one() {
         r#""match": [{"path": {}}, {"path": {"exact": "/", "prefix": "/"}}, {"path": {"ignoreCase": true}}]"#,
         &[
             "~.match[0].path: found an empty object, allowed: exactly one of exact, prefix, suffix, contains, regex, \
-             in, present",
+             in, present, semver",
             "~.match[1].path: found exact and prefix, allowed: exactly one of exact, prefix, suffix, contains, \
-             regex, in, present",
+             regex, in, present, semver",
             "~.match[2].path: found an object, allowed: exactly one of exact, prefix, suffix, contains, regex, in, \
-             present",
+             present, semver",
         ],
     );
     says(
         r#""match": [{"path": "/checkout"}]"#,
         &["~.match[0].path: found a string, allowed: an object with exactly one of exact, prefix, suffix, contains, \
-           regex, in, present"],
+           regex, in, present, semver"],
     );
     says(
         r#""match": [{"path": {"prefix": "shop"}}, {"path": {"contains": "?a"}}, {"host": {"in": ["A.example", "a:80"]}}]"#,
@@ -105,12 +105,12 @@ fn a_key_is_read_in_one_place_at_a_time() {
     assert_eq!(
         keys(r#"[{"header": "a", "cookie": "b"}, {}, {"address": false}, {"header": ":path"}, {"query": "a=b"}]"#),
         [
-            format!("{at}[0]: found header and cookie, allowed: exactly one of header, cookie, query, address"),
-            format!("{at}[1]: found an empty object, allowed: exactly one of header, cookie, query, address"),
+            format!("{at}[0]: found header and cookie, allowed: exactly one of header, cookie, query, address, host, all"),
+            format!("{at}[1]: found an empty object, allowed: exactly one of header, cookie, query, address, host, all"),
             format!("{at}[2].address: found false, allowed: true"),
             format!(
                 "{at}[3].header: found \":path\", allowed: a header name of 1 to 256 letters, digits and \
-                 !#$%&'*+-.^_`|~"
+                 !#$%&'*+-.^_`|~ other than host"
             ),
             format!(
                 "{at}[4].query: found \"a=b\", allowed: a query parameter's name as it stands in a URL, without \
@@ -246,4 +246,143 @@ fn clusters_and_their_header_come_together() {
         ["$.rollouts[0].versions[0].cluster: found a cluster, allowed: no cluster, because output has no \
           clusterHeader to carry it"]
     );
+}
+
+#[test]
+fn the_host_is_no_header() {
+    let allowed =
+        "allowed: a header name of 1 to 256 letters, digits and !#$%&'*+-.^_`|~ other than host";
+    let named = format!(
+        r#"{{"rollouts": [{{"name": "a", "versions": [{{"name": "a"}}, {{"name": "b", "weight": 1}}],
+            "hashKey": [{{"header": "Host"}}, {{"host": true}}]}}]}}"#
+    );
+    assert_eq!(
+        lines(&named),
+        [format!(
+            "$.rollouts[0].hashKey[0].header: found \"Host\", {allowed} (did you mean {{\"host\": true}}?)"
+        )]
+    );
+    says(
+        r#""match": [{"header": {"host": {"exact": "a"}}}], "overrides": {"header": "HOST"}"#,
+        &[
+            &format!(
+                "~.match[0].header.host: found the key \"host\", {allowed} (did you mean the condition's own key \
+                 host?)"
+            ),
+            &format!("~.overrides.header: found \"HOST\", {allowed}"),
+        ],
+    );
+}
+
+#[test]
+fn a_key_has_parts_and_a_capture_has_one_group() {
+    let keys = |keys: &str| {
+        lines(&format!(
+            r#"{{"rollouts": [{{"name": "a", "versions": [{{"name": "a"}}, {{"name": "b", "weight": 1}}], "hashKey": {keys}}}]}}"#
+        ))
+    };
+    let at = "$.rollouts[0].hashKey";
+    let group = "allowed: a regular expression of at most 1000 characters with exactly one group, without look-around \
+                 and back-references";
+    assert_eq!(
+        keys(r#"[{"all": []}, {"all": [{"header": "a"}, {}]}, {"all": [{"host": true}], "host": true},
+            {"header": "a", "capture": "a"}, {"query": "a", "capture": "(a)(b)"}, {"address": true, "capture": "(a)"},
+            {"capture": "(a)"}, {"host": false}]"#),
+        [
+            format!("{at}[0].all: found an empty list, allowed: a list with one entry or more"),
+            format!(
+                "{at}[1].all[1]: found an empty object, allowed: exactly one of header, cookie, query, address, host, all"
+            ),
+            format!("{at}[2]: found host and all, allowed: exactly one of header, cookie, query, address, host, all"),
+            format!("{at}[3].capture: found a regular expression without a group, {group}"),
+            format!("{at}[4].capture: found a regular expression with 2 groups, {group}"),
+            format!("{at}[5].capture: found a capture beside address, allowed: a capture beside header, cookie or query"),
+            format!("{at}[6]: found an object, allowed: exactly one of header, cookie, query, address, host, all"),
+            format!("{at}[7].host: found false, allowed: true"),
+        ]
+    );
+    let good = r#"[{"all": [{"header": "t"}, {"cookie": "_ga", "capture": "([0-9]+)$"}, {"all": [{"host": true}, {"address": true}]}]}]"#;
+    assert_eq!(keys(good), Vec::<String>::new());
+}
+
+#[test]
+fn a_version_is_compared_where_there_can_be_one() {
+    let allowed = "allowed: comparisons of a version by =, >, >=, < and <=, such as >=2.3.0 <3";
+    says(
+        r#""match": [{"header": {"x-app": {"semver": "^2"}}, "cookie": {"v": {"semver": ""}}, "query": {"v": {"semver": ">=v1"}}}]"#,
+        &[
+            &format!("~.match[0].header[\"x-app\"].semver: found \"^2\", {allowed}"),
+            &format!("~.match[0].cookie.v.semver: found \"\", {allowed}"),
+            &format!("~.match[0].query.v.semver: found \">=v1\", {allowed}"),
+        ],
+    );
+    says(
+        r#""match": [{"path": {"semver": ">=2"}}]"#,
+        &["~.match[0].path.semver: found \">=2\", allowed: another comparison: only a header, a cookie or a query \
+           parameter is a version"],
+    );
+    good(r#""match": [{"header": {"x-app": {"semver": " >= 2.3.0  <3 "}}}]"#);
+}
+
+#[test]
+fn a_pin_keeps_users_on_versions_that_there_are() {
+    says(
+        r#""pin": {"cookie": {"name": "p"}, "versions": ["canari", "stable", "stable"]}"#,
+        &[
+            "~.pin.versions[0]: found \"canari\", allowed: stable, canary (did you mean canary?)",
+            "~.pin.versions[2]: found \"stable\" again, allowed: each name once",
+        ],
+    );
+    says(
+        r#""pin": {"cookie": {"name": "p"}, "versions": []}"#,
+        &["~.pin.versions: found an empty list, allowed: a list with one entry or more"],
+    );
+}
+
+#[test]
+fn a_pin_is_not_the_cookie_that_a_key_is_read_from() {
+    says(
+        r#""pin": {"cookie": {"name": "uid"}}, "anonymousId": {"cookie": {"name": "uid"}}"#,
+        &["~.pin.cookie.name: found \"uid\", which $.rollouts[0] uses too, allowed: a cookie of its own"],
+    );
+}
+
+#[test]
+fn those_who_bring_a_decision_are_named() {
+    says(
+        r#""inherit": {"baggage": true}"#,
+        &["~.inherit: found neither addresses nor principals, allowed: one of them or both"],
+    );
+    says(
+        r#""inherit": {"principals": ["cluster.local/ns/shop/sa/web", "spiffe://a/ns/*"]}"#,
+        &[
+            "~.inherit.principals[0]: found \"cluster.local/ns/shop/sa/web\", allowed: a SPIFFE id such as \
+             spiffe://cluster.local/ns/shop/sa/web, or how it begins up to a /",
+            "~.inherit.principals[1]: found \"spiffe://a/ns/*\", allowed: a SPIFFE id such as \
+             spiffe://cluster.local/ns/shop/sa/web, or how it begins up to a /",
+        ],
+    );
+    good(r#""inherit": {"principals": ["spiffe://a/ns/shop/sa/web", "spiffe://a/ns/"]}"#);
+}
+
+#[test]
+fn a_header_of_ours_is_no_vital_one_in_another_spelling() {
+    for name in [
+        "-path",
+        "_method",
+        "~authority",
+        "content_length",
+        "X_Forwarded.For",
+        "x_request_id",
+        "set.cookie",
+    ] {
+        let found = lines(&format!(
+            r#"{{"rollouts": [{{"name": "a", "versions": [{{"name": "a"}}, {{"name": "b", "weight": 1}}],
+                "hashKey": [{{"header": "u"}}], "output": {{"responseHeader": "{name}"}}}}]}}"#
+        ));
+        let start = format!(
+            "$.rollouts[0].output.responseHeader: found \"{name}\", allowed: a header name"
+        );
+        assert!(found.len() == 1 && found[0].starts_with(&start), "{found:?}");
+    }
 }

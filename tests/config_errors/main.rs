@@ -121,12 +121,12 @@ fn a_misspelled_key_is_not_missing_too() {
     );
     says(
         r#""inherit": {"adresses": ["10.0.0.0/8"]}"#,
-        &["~.inherit.adresses: found an unknown key, allowed: addresses, baggage (did you mean addresses?)"],
+        &["~.inherit.adresses: found an unknown key, allowed: addresses, principals, baggage (did you mean addresses?)"],
     );
     says(
         r#""match": [{"path": {"prefx": "/a"}}]"#,
         &["~.match[0].path.prefx: found an unknown key, allowed: exact, prefix, suffix, contains, regex, in, \
-           present, ignoreCase (did you mean prefix?)"],
+           present, semver, ignoreCase (did you mean prefix?)"],
     );
 }
 

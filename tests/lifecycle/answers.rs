@@ -39,8 +39,11 @@ fn an_answer_to_a_request_that_nothing_decided_is_left_alone<R: Rig>() {
     let config =
         checkout(r#""match": [{"path": {"exact": "/a"}}], "output": {"responseHeader": "x-got"}"#);
     let mut worker = Worker::<R>::with(&config);
-    let seen = worker.send(get("/b").user("u").reply(Reply::new(200).header("x-got", "app")));
-    assert_eq!(seen.response("x-got").unwrap(), "app");
+    let reply = Reply::new(200).header("x-app", "app").header("x-got", "b").header("X_Got", "b");
+    let seen = worker.send(get("/b").user("u").reply(reply));
+    assert_eq!(seen.response("x-app").unwrap(), "app");
+    // But nobody else says what only we may say.
+    assert_eq!((seen.response("x-got"), seen.response("x_got")), (None, None));
 }
 
 fn a_stream_that_never_had_a_request_is_let_through<R: Rig>() {

@@ -15,3 +15,4 @@ mod reload;
 mod requests;
 mod spoofing;
 mod start;
+mod visitors;

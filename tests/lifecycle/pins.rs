@@ -26,7 +26,7 @@ on_both_rigs!(
     an_anonymous_visitor_s_pin_is_signed_for_the_id_just_issued,
 );
 
-const PIN: &str = r#""pin": {"cookie": {"name": "p"}}, "output": {"reasonHeader": "x-why"}"#;
+const PIN: &str = r#""pin": {"versions": ["stable", "canary"], "cookie": {"name": "p"}}, "output": {"reasonHeader": "x-why"}"#;
 
 fn why(seen: &Seen) -> (String, String) {
     (seen.request("x-cohort-checkout").unwrap(), seen.response("x-why").unwrap())
@@ -96,7 +96,7 @@ fn a_new_generation_makes_every_pin_worthless<R: Rig>() {
     is(&worker.send(get("/").user(&user).cookie("p=canary.two")), "canary", "PINNED");
 }
 
-const SIGNED: &str = r#""pin": {"cookie": {"name": "p"}, "generation": "g",
+const SIGNED: &str = r#""pin": {"cookie": {"name": "p"}, "versions": ["stable", "canary"], "generation": "g",
     "signingKey": "c2l4dGVlbi1ieXRlcy1vci1tb3JlLW9mLXJhbmRvbQ=="},
     "output": {"reasonHeader": "x-why"}"#;
 
@@ -226,8 +226,8 @@ const ANONYMOUS: &str = r#""anonymousId": {"cookie": {"name": "anon", "maxAge": 
 fn a_new_visitor_keeps_the_version_of_the_first_request<R: Rig>() {
     let mut worker = Worker::<R>::with(&checkout(ANONYMOUS));
     let (mut ids, mut canaries) = (BTreeSet::new(), 0);
-    for _ in 0..400 {
-        let first = worker.send(get("/"));
+    for visitor in 0..400 {
+        let first = worker.send(get("/").on_connection(visitor));
         let id = first.cookie("anon").expect("an id");
         assert_eq!(id.len(), 32);
         assert!(id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
@@ -295,6 +295,6 @@ fn an_anonymous_visitor_s_pin_is_signed_for_the_id_just_issued<R: Rig>() {
     let seen = worker.send(get("/").cookie(format!("anon={id}; p={pin}")));
     is(&seen, &version, "PINNED");
     assert_eq!(seen.cookies(), Vec::<String>::new());
-    let seen = worker.send(get("/").cookie(format!("p={pin}")));
+    let seen = worker.send(get("/").on_connection(2).cookie(format!("p={pin}")));
     assert_eq!(seen.response("x-why").unwrap(), "HASH", "another visitor with this pin");
 }

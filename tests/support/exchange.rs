@@ -16,8 +16,12 @@ pub struct StreamState {
     pub connection: u64,
     /// The property `connection.uri_san_peer_certificate`.
     pub principal: Option<Vec<u8>>,
+    /// The property `response.flags`.
+    pub flags: u64,
     /// The property `response.code_details`; where it is empty there is none.
     pub details: &'static str,
+    /// What filters left on the stream.
+    pub marks: std::collections::BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 /// How a stream ends.
@@ -147,6 +151,24 @@ impl Exchange {
 
     pub fn https(self) -> Self {
         self.replace(":scheme", "https")
+    }
+
+    /// On another connection than the first.
+    pub fn on_connection(mut self, number: u64) -> Self {
+        self.state.connection = number;
+        self
+    }
+
+    /// From a peer that showed a certificate with this URI.
+    pub fn from_principal(mut self, id: &str) -> Self {
+        self.state.principal = Some(id.into());
+        self
+    }
+
+    /// With the mark that another instance of the filter left.
+    pub fn marked(mut self, name: &str) -> Self {
+        self.state.marks.insert(format!("cohort.{name}").into_bytes(), b"1".to_vec());
+        self
     }
 
     /// The client's address with its port, as the proxy writes it.

@@ -259,6 +259,14 @@ fn link_headers(linker: &mut Linker<Vm>) -> Result<(), wasmi::errors::LinkerErro
             put(&mut host, value, |host, value| give(host, &value, data, size))
         },
     )?;
+    linker.func_wrap(
+        "env",
+        "proxy_set_property",
+        |host: Host, path: u32, path_size: u32, value: u32, size: u32| {
+            let (path, value) = (read(&host, path, path_size), read(&host, value, size));
+            code(host.data().world.proxy_set_property(&path, &value))
+        },
+    )?;
     Ok(())
 }
 

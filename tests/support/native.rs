@@ -207,6 +207,22 @@ impl Host for Proxy {
         self.0.proxy_remove_header_map_value(Map::RequestTrailers, name).ok();
     }
 
+    fn mark(&self, name: &str) {
+        self.0.proxy_set_property(format!("cohort.{name}").as_bytes(), b"1").ok();
+    }
+
+    fn is_marked(&self, name: &str) -> bool {
+        self.property(format!("cohort.{name}").as_bytes()).is_some()
+    }
+
+    fn response_headers(&self) -> Headers {
+        self.pairs(Map::ResponseHeaders)
+    }
+
+    fn remove_response_header(&self, name: &[u8]) {
+        self.0.proxy_remove_header_map_value(Map::ResponseHeaders, name).ok();
+    }
+
     fn response_header(&self, name: &str) -> Option<Vec<u8>> {
         self.0.proxy_get_header_map_value(Map::ResponseHeaders, name.as_bytes()).ok()
     }

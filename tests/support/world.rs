@@ -343,13 +343,22 @@ impl World {
             b"source\0address" => stream.and_then(|stream| stream.address),
             b"connection\0id" => stream.map(|stream| stream.connection.to_le_bytes().to_vec()),
             b"connection\0uri_san_peer_certificate" => stream.and_then(|stream| stream.principal),
+            b"response\0flags" => stream.map(|stream| stream.flags.to_le_bytes().to_vec()),
             b"response\0code_details" => {
                 let details = stream.map(|stream| stream.details.to_owned().into_bytes());
                 details.filter(|details| !details.is_empty())
             }
-            _ => None,
+            // What filters leave on the stream has a name of one part.
+            name => stream.and_then(|stream| stream.marks.get(name).cloned()),
         };
         value.ok_or(status::NOT_FOUND)
+    }
+
+    pub fn proxy_set_property(&self, path: &[u8], value: &[u8]) -> Answer<()> {
+        let mut state = self.enter("proxy_set_property")?;
+        let stream = state.stream().ok_or(status::BAD_ARGUMENT)?;
+        stream.marks.insert(path.to_vec(), value.to_vec());
+        Ok(())
     }
 
     pub fn proxy_define_metric(&self, kind: u32, name: &str) -> Answer<u32> {

@@ -2,9 +2,10 @@
 
 mod proxy;
 mod why;
+mod words;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::rc::Rc;
 
@@ -15,8 +16,8 @@ use super::report::{self, json_line};
 use super::style::{self, paint, FAINT, STRONG};
 use super::Exit;
 use crate::bucket::Split;
-use crate::config::{Choice, KeySource, Mode, Rollout};
-use crate::engine::{decide, Decision, Plan, Reason, Request, Standing, Verdict, Witness};
+use crate::config::{Choice, Mode, Rollout};
+use crate::engine::{decide, Decision, Plan, Reason, Request, Saw, Standing, Verdict, Witness};
 use crate::filter::{Identity, LoadedConfig, Stream};
 
 use proxy::{Change, Proxy};
@@ -29,6 +30,7 @@ pub fn run(args: &Explain, out: &mut dyn Write, err: &mut dyn Write) -> io::Resu
     let proxy = Proxy {
         request: headers(args).collect(),
         address: args.address,
+        principal: args.principal.clone(),
         now: args.at.unwrap_or_else(super::now),
         changes: RefCell::default(),
     };
@@ -46,9 +48,9 @@ pub fn run(args: &Explain, out: &mut dyn Write, err: &mut dyn Write) -> io::Resu
         let split = loaded_rollout.split(proxy.now);
         let turn = &loaded_rollout.state.probe_turn;
         let standing = Standing { split, holds: &[], turn };
-        let mut steps = Steps::default();
+        let mut steps = Steps { rollout, steps: Vec::new() };
         let decision = decide(loaded.plan.config(), rollout, &standing, &request, &mut steps);
-        Explained { rollout, split, steps: steps.0, decision: Some(decision) }
+        Explained { rollout, split, steps: steps.steps, decision: Some(decision) }
     });
     let explained: Vec<Explained<'_>> = explained.collect();
     match args.output {
@@ -78,9 +80,11 @@ fn headers(args: &Explain) -> impl Iterator<Item = (&str, &str)> {
         .chain(args.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())))
 }
 
-/// The steps of a decision, in order.
-#[derive(Default)]
-struct Steps(Vec<Step>);
+/// The steps of a decision on a rollout, in order.
+struct Steps<'a> {
+    rollout: &'a Rollout,
+    steps: Vec<Step>,
+}
 
 struct Step {
     reason: Reason,
@@ -88,9 +92,10 @@ struct Step {
     saw: String,
 }
 
-impl Witness for Steps {
-    fn step(&mut self, step: Reason, verdict: Verdict, saw: impl FnOnce() -> String) {
-        self.0.push(Step { reason: step, verdict, saw: saw() });
+impl Witness for Steps<'_> {
+    fn step(&mut self, step: Reason, verdict: Verdict, saw: Saw<'_>) {
+        let saw = words::saw(self.rollout, saw);
+        self.steps.push(Step { reason: step, verdict, saw });
     }
 }
 
@@ -124,9 +129,9 @@ impl Explained<'_> {
                 (Reason::Rule, Verdict::Decided(_), Some(rule))
                     if matches!(rule.choice, Choice::Weights(_)) =>
                 {
-                    keys(rollout, request)
+                    words::keys(rollout, request)
                 }
-                (Reason::Hash, ..) => keys(rollout, request),
+                (Reason::Hash, ..) => words::keys(rollout, request),
                 _ => String::new(),
             };
             let detail = if detail.is_empty() { detail } else { format!(" ({detail})") };
@@ -196,31 +201,6 @@ impl Explained<'_> {
     }
 }
 
-/// Which source of the key gave what.
-fn keys(rollout: &Rollout, request: &Request<'_>) -> String {
-    let mut words = Vec::new();
-    for source in &rollout.hash_key {
-        let name = match source {
-            KeySource::Header(name) => format!("header {name}"),
-            KeySource::Cookie(name) => format!("cookie {name}"),
-            KeySource::Query(name) => format!("query parameter {name}"),
-            KeySource::Address => "the client address".to_owned(),
-        };
-        if request.key(source).is_some() {
-            words.push(format!("from {name}"));
-            return words.join(", ");
-        }
-        words.push(format!("no {name}"));
-    }
-    if let Some(cookie) = &rollout.anonymous_id {
-        words.push(match request.cookie(&cookie.name).filter(|id| !id.is_empty()) {
-            Some(_) => format!("from cookie {}", cookie.name),
-            None => format!("a new anonymous id in cookie {}", cookie.name),
-        });
-    }
-    words.join(", ")
-}
-
 /// What the proxy and the client would see.
 fn effects(changes: &[Change], out: &mut dyn Write) -> io::Result<()> {
     let mut lines = Vec::new();
@@ -254,7 +234,7 @@ struct Line<'a> {
 }
 
 fn json(explained: &[Explained<'_>], changes: &[Change], out: &mut dyn Write) -> io::Result<()> {
-    let mut claimed = Vec::new();
+    let mut claimed = BTreeSet::new();
     for explained in explained {
         let rollout = explained.rollout;
         let mut line = Line {
@@ -271,10 +251,12 @@ fn json(explained: &[Explained<'_>], changes: &[Change], out: &mut dyn Write) ->
             line.bucket = decision.bucket;
             let rule = decision.rule.and_then(|rule| rollout.rules.get(rule));
             line.rule = rule.map(|rule| rule.name.as_str());
-            let mine =
-                if rollout.mode == Mode::Enforce { written(rollout, decision) } else { Vec::new() };
-            for name in mine.into_iter().filter(|name| !claimed.contains(name)).collect::<Vec<_>>()
-            {
+            let mine = match rollout.mode {
+                Mode::Enforce => written(rollout, decision),
+                Mode::Shadow => Vec::new(),
+            };
+            // Of two rollouts that would write the same header the first does; each has a member of the baggage.
+            for name in mine.into_iter().filter(|name| claimed.insert(*name) || *name == BAGGAGE) {
                 for change in changes {
                     match change {
                         Change::Set(set, value) if set == name => {
@@ -283,10 +265,6 @@ fn json(explained: &[Explained<'_>], changes: &[Change], out: &mut dyn Write) ->
                         _ => {}
                     }
                 }
-                // Every rollout adds its own member to the baggage.
-                if name != "baggage" {
-                    claimed.push(name);
-                }
             }
         }
         json_line(out, &line)?;
@@ -294,22 +272,10 @@ fn json(explained: &[Explained<'_>], changes: &[Change], out: &mut dyn Write) ->
     Ok(())
 }
 
+const BAGGAGE: &str = "baggage";
+
 /// The request headers that a decision is written in.
 fn written<'a>(rollout: &'a Rollout, decision: &Decision) -> Vec<&'a str> {
-    let output = &rollout.output;
-    let version = rollout.versions.get(decision.version);
-    let cluster =
-        output.cluster_header.as_ref().filter(|_| version.is_some_and(|v| v.cluster.is_some()));
-    let own = version
-        .into_iter()
-        .flat_map(|version| version.request_headers.iter().map(|(name, _)| name));
-    let mut names: Vec<&str> = std::iter::once(&output.route_header)
-        .chain(cluster)
-        .chain(own)
-        .map(|name| name.as_str())
-        .collect();
-    if output.baggage {
-        names.push("baggage");
-    }
-    names
+    let own = rollout.on_request(decision.version).map(|(write, _)| write.header.as_str());
+    own.chain(rollout.output.baggage.then_some(BAGGAGE)).collect()
 }

@@ -79,12 +79,13 @@ fn words(pattern: &Pattern) -> String {
         Test::Exact(text) => format!("exactly {}", show(text)),
         Test::Prefix(text) => format!("the prefix {}", show(text)),
         Test::Suffix(text) => format!("the suffix {}", show(text)),
-        Test::Contains(text) => format!("{} in it", show(text)),
+        Test::Contains(needle) => format!("{} in it", show(needle.text())),
         Test::In(texts) => {
             let texts: Vec<String> = texts.iter().map(|text| show(text)).collect();
             format!("one of {}", texts.join(", "))
         }
         Test::Regex(regex) => format!("a match of {}", show(regex.as_str().as_bytes())),
+        Test::Semver(comparison) => format!("a version {}", comparison.as_str()),
         Test::Present(true) => "any value".to_owned(),
         Test::Present(false) => "none".to_owned(),
     };

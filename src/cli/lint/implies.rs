@@ -82,12 +82,15 @@ fn pattern(premise: &Pattern, consequence: &Pattern) -> bool {
         (Test::Regex(given), Test::Regex(wanted)) => {
             folds.0 == folds.1 && given.as_str() == wanted.as_str()
         }
+        (Test::Semver(given), Test::Semver(wanted)) => given.as_str() == wanted.as_str(),
         _ if folds == (true, false) => false,
         (Test::Exact(text), _) => consequence.holds(Some(text)),
         (Test::In(texts), _) => texts.iter().all(|text| consequence.holds(Some(text))),
         (Test::Prefix(text), Test::Prefix(_) | Test::Contains(_))
-        | (Test::Suffix(text), Test::Suffix(_) | Test::Contains(_))
-        | (Test::Contains(text), Test::Contains(_)) => consequence.holds(Some(text)),
+        | (Test::Suffix(text), Test::Suffix(_) | Test::Contains(_)) => {
+            consequence.holds(Some(text))
+        }
+        (Test::Contains(needle), Test::Contains(_)) => consequence.holds(Some(needle.text())),
         _ => false,
     }
 }

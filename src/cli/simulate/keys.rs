@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 
+use smallvec::SmallVec;
+
 use crate::config::{KeySource, Rollout};
 use crate::http::Headers;
 
@@ -41,15 +43,8 @@ impl Keys {
     /// Writes the key at `position` into `key`, as `carrier` needs it.
     pub fn write(&self, position: u64, carrier: &Carrier<'_>, key: &mut Vec<u8>) {
         key.clear();
-        // Writing to a Vec cannot fail.
         match self {
-            Self::MadeUp(_) if *carrier == Carrier::Address => {
-                let address = Ipv4Addr::from(0x0a00_0000_u32.wrapping_add(position as u32));
-                let _ = write!(key, "{address}");
-            }
-            Self::MadeUp(_) => {
-                let _ = write!(key, "user-{position}");
-            }
+            Self::MadeUp(_) => carrier.make_up(position, key),
             Self::Lines(text, lines) => {
                 let line = usize::try_from(position).ok().and_then(|position| lines.get(position));
                 let line = line.and_then(|&(start, end)| text.get(start..end));
@@ -58,20 +53,16 @@ impl Keys {
         }
     }
 
+    /// Whether a key is what `carrier` yields, and not what it carries: a made-up text matches no
+    /// `capture`.
+    pub fn are_captured(&self, carrier: &Carrier<'_>) -> bool {
+        matches!(self, Self::MadeUp(_)) && carrier.captures
+    }
+
     /// The first key that `carrier` cannot carry as it is.
     pub fn unfit(&self, carrier: &Carrier<'_>) -> Option<&[u8]> {
         let Self::Lines(text, lines) = self else { return None };
-        let fits = |key: &[u8]| match carrier {
-            Carrier::Header(_) | Carrier::Nothing => true,
-            Carrier::Cookie(_) => {
-                !key.contains(&b';')
-                    && key.trim_ascii().len() == key.len()
-                    && !key.starts_with(b"\"")
-            }
-            Carrier::Query(_) => !key.iter().any(|byte| b"&#".contains(byte)),
-            Carrier::Address => address(key).is_some(),
-        };
-        lines.iter().filter_map(|&(start, end)| text.get(start..end)).find(|key| !fits(key))
+        lines.iter().filter_map(|&(start, end)| text.get(start..end)).find(|key| !carrier.fits(key))
     }
 }
 
@@ -80,29 +71,135 @@ fn address(key: &[u8]) -> Option<IpAddr> {
 }
 
 /// What carries a key in a made-up request: one of the places where the rollout looks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carrier<'a> {
+    /// Where each part of the key stands: one place, several for an `all`, none where there is no key. The
+    /// parts of one key are separated by tabs.
+    places: Vec<Place<'a>>,
+    /// Whether a `capture` reads the key out of what is carried.
+    captures: bool,
+}
+
+/// A place in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Carrier<'a> {
+enum Place<'a> {
     Header(&'a str),
     Cookie(&'a str),
     Query(&'a str),
     Address,
-    /// The rollout has no key.
-    Nothing,
+    Host,
 }
 
 impl<'a> Carrier<'a> {
     /// The simplest place where `rollout` looks for a key.
     pub fn of(rollout: &'a Rollout) -> Self {
-        let sources = rollout.hash_key.iter().map(|source| match source {
-            KeySource::Header(name) => Self::Header(name.as_str()),
-            KeySource::Cookie(name) => Self::Cookie(name),
-            KeySource::Query(name) => Self::Query(name),
-            KeySource::Address => Self::Address,
+        let sources = rollout.hash_key.iter().map(|source| {
+            let mut carrier = Self { places: Vec::new(), captures: false };
+            carrier.add(source);
+            carrier
         });
-        let id = rollout.anonymous_id.iter().map(|cookie| Self::Cookie(&cookie.name));
-        sources.chain(id).min_by_key(|carrier| carrier.rank()).unwrap_or(Self::Nothing)
+        let id = rollout
+            .anonymous_id
+            .iter()
+            .map(|cookie| Self { places: vec![Place::Cookie(&cookie.name)], captures: false });
+        let simplest = sources.chain(id).min_by_key(|carrier| {
+            let kind = carrier.places.first().map_or(0, Place::rank);
+            (carrier.captures, carrier.places.len(), kind)
+        });
+        simplest.unwrap_or(Self { places: Vec::new(), captures: false })
     }
 
+    fn add(&mut self, source: &'a KeySource) {
+        let (place, capture) = match source {
+            KeySource::Header(name, capture) => (Place::Header(name.as_str()), capture),
+            KeySource::Cookie(name, capture) => (Place::Cookie(name), capture),
+            KeySource::Query(name, capture) => (Place::Query(name), capture),
+            KeySource::Address => (Place::Address, &None),
+            KeySource::Host => (Place::Host, &None),
+            KeySource::All(sources) => return sources.iter().for_each(|source| self.add(source)),
+        };
+        self.places.push(place);
+        self.captures |= capture.is_some();
+    }
+
+    /// The parts of `key`, and where each stands.
+    fn parts<'k>(
+        &self,
+        key: &'k [u8],
+    ) -> impl Iterator<Item = (Place<'a>, &'k [u8])> + use<'_, 'a, 'k> {
+        let is_whole = self.places.len() < 2;
+        let parts = key.split(move |&byte| byte == b'\t' && !is_whole);
+        self.places.iter().copied().zip(parts)
+    }
+
+    fn fits(&self, key: &[u8]) -> bool {
+        let count = self.parts(key).filter(|(place, part)| place.fits(part)).count();
+        let tabs = key.iter().filter(|&&byte| byte == b'\t').count();
+        count == self.places.len() && (count < 2 || tabs + 1 == count)
+    }
+
+    /// Writes the made-up key of number `position`.
+    fn make_up(&self, position: u64, key: &mut Vec<u8>) {
+        // Writing to a Vec cannot fail.
+        if self.places.is_empty() {
+            let _ = write!(key, "user-{position}");
+        }
+        for (number, place) in self.places.iter().enumerate() {
+            if number > 0 {
+                key.push(b'\t');
+            }
+            let _ = match place {
+                Place::Address => {
+                    write!(key, "{}", Ipv4Addr::from(0x0a00_0000_u32.wrapping_add(position as u32)))
+                }
+                _ => write!(key, "user-{position}"),
+            };
+        }
+    }
+
+    /// A GET with `key` and nothing else; the address beside it, if that is the key.
+    pub fn request(&self, key: &[u8], scratch: &mut Vec<u8>) -> (Headers, Option<IpAddr>) {
+        let mut client = None;
+        let mut host: &[u8] = b"localhost";
+        let mut own: SmallVec<[(&str, &[u8]); 2]> = SmallVec::new();
+        scratch.clear();
+        // The path first and a cookie line for each cookie behind it, each up to its end.
+        scratch.push(b'/');
+        for (place, part) in self.parts(key) {
+            if let Place::Query(name) = place {
+                scratch.push(if scratch.contains(&b'?') { b'&' } else { b'?' });
+                scratch.extend_from_slice(name.as_bytes());
+                scratch.push(b'=');
+                scratch.extend_from_slice(part);
+            }
+        }
+        let mut ends: SmallVec<[usize; 2]> = SmallVec::from_slice(&[scratch.len()]);
+        for (place, part) in self.parts(key) {
+            match place {
+                Place::Header(name) => own.push((name, part)),
+                Place::Cookie(name) => {
+                    scratch.extend_from_slice(name.as_bytes());
+                    scratch.push(b'=');
+                    scratch.extend_from_slice(part);
+                    ends.push(scratch.len());
+                }
+                Place::Query(_) => {}
+                Place::Address => client = address(part),
+                Place::Host => host = part,
+            }
+        }
+        let mut start = 0;
+        for (line, end) in ends.into_iter().enumerate() {
+            let text = scratch.get(start..end).unwrap_or_default();
+            own.push((if line == 0 { ":path" } else { "cookie" }, text));
+            start = end;
+        }
+        let plain: [(&str, &[u8]); 2] = [(":method", b"GET"), (":authority", host)];
+        (plain.into_iter().chain(own).collect(), client)
+    }
+}
+
+impl Place<'_> {
     /// Simpler is lower: a header takes any bytes.
     fn rank(&self) -> u8 {
         match self {
@@ -110,45 +207,45 @@ impl<'a> Carrier<'a> {
             Self::Cookie(_) => 1,
             Self::Query(_) => 2,
             Self::Address => 3,
-            Self::Nothing => 4,
+            Self::Host => 4,
         }
     }
 
-    /// A GET with `key` and nothing else; the address beside it, if that is the key.
-    pub fn request(&self, key: &[u8], scratch: &mut Vec<u8>) -> (Headers, Option<IpAddr>) {
-        scratch.clear();
-        let (name, prefix): (&str, [&[u8]; 3]) = match *self {
-            Self::Header(name) => (name, [b"", b"", b""]),
-            Self::Cookie(name) => ("cookie", [name.as_bytes(), b"=", b""]),
-            Self::Query(name) => (":path", [b"/?", name.as_bytes(), b"="]),
-            Self::Address | Self::Nothing => (":scheme", [b"https", b"", b""]),
-        };
-        prefix.iter().for_each(|part| scratch.extend_from_slice(part));
-        let carried = !matches!(self, Self::Address | Self::Nothing);
-        if carried {
-            scratch.extend_from_slice(key);
+    /// Whether `part` arrives here as it is.
+    fn fits(&self, part: &[u8]) -> bool {
+        match self {
+            Self::Header(_) => true,
+            Self::Cookie(_) => {
+                !part.contains(&b';')
+                    && part.trim_ascii().len() == part.len()
+                    && !part.starts_with(b"\"")
+            }
+            Self::Query(_) => !part.iter().any(|byte| b"&#".contains(byte)),
+            Self::Address => address(part).is_some(),
+            // In lower case, and what looks like a port is none of it.
+            Self::Host => !part.iter().any(|byte| byte.is_ascii_uppercase() || *byte == b':'),
         }
-        let plain: &[(&str, &[u8])] =
-            &[(":method", b"GET"), (":authority", b"localhost"), (":path", b"/")];
-        let headers = plain
-            .iter()
-            .filter(|(known, _)| *known != name)
-            .copied()
-            .chain([(name, scratch.as_slice())])
-            .collect();
-        (headers, (*self == Self::Address).then(|| address(key)).flatten())
     }
 }
 
 impl std::fmt::Display for Carrier<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Header(name) => write!(f, "header {name}"),
-            Self::Cookie(name) => write!(f, "cookie {name}"),
-            Self::Query(name) => write!(f, "query parameter {name}"),
-            Self::Address => f.write_str("client address"),
-            Self::Nothing => f.write_str("nothing: the rollout has no key"),
+        if self.places.is_empty() {
+            return f.write_str("nothing: the rollout has no key");
         }
+        for (number, place) in self.places.iter().enumerate() {
+            if number > 0 {
+                f.write_str(" and ")?;
+            }
+            match place {
+                Place::Header(name) => write!(f, "header {name}")?,
+                Place::Cookie(name) => write!(f, "cookie {name}")?,
+                Place::Query(name) => write!(f, "query parameter {name}")?,
+                Place::Address => f.write_str("client address")?,
+                Place::Host => f.write_str("host")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -162,7 +259,7 @@ mod tests {
         let mut key = Vec::new();
         let all: Vec<Vec<u8>> = (0..keys.count())
             .map(|position| {
-                keys.write(position, &Carrier::Nothing, &mut key);
+                keys.write(position, &carrier(&[]), &mut key);
                 key.clone()
             })
             .collect();
@@ -171,14 +268,42 @@ mod tests {
 
     #[test]
     fn a_key_that_would_arrive_as_another_is_unfit() {
-        let unfit = |key: &str, carrier: Carrier<'_>| {
-            Keys::lines(key.as_bytes().to_vec()).unfit(&carrier).is_some()
+        let unfit = |key: &str, places: &[Place<'static>]| {
+            Keys::lines(key.as_bytes().to_vec()).unfit(&carrier(places)).is_some()
         };
+        let header = Place::Header("x-user-id");
         for key in ["a;b", " a", "\"a\""] {
-            assert!(unfit(key, Carrier::Cookie("uid")), "{key}");
-            assert!(!unfit(key, Carrier::Header("x-user-id")), "{key}");
+            assert!(unfit(key, &[Place::Cookie("uid")]), "{key}");
+            assert!(!unfit(key, &[header]), "{key}");
         }
-        assert!(unfit("a&b", Carrier::Query("uid")) && unfit("a#b", Carrier::Query("uid")));
-        assert!(unfit("a", Carrier::Address) && !unfit("2001:db8::1", Carrier::Address));
+        assert!(unfit("a&b", &[Place::Query("uid")]) && unfit("a#b", &[Place::Query("uid")]));
+        assert!(unfit("a", &[Place::Address]) && !unfit("2001:db8::1", &[Place::Address]));
+        assert!(unfit("A.example", &[Place::Host]) && !unfit("a.example", &[Place::Host]));
+        assert!(!unfit("a\tb", &[header]) && !unfit("a\tb", &[header, Place::Query("q")]));
+        assert!(unfit("a", &[header, Place::Host]) && unfit("a\tb\tc", &[header, Place::Host]));
+    }
+
+    #[test]
+    fn each_part_of_a_key_stands_in_its_place() {
+        let places = [
+            Place::Query("q"),
+            Place::Header("x-a"),
+            Place::Cookie("c"),
+            Place::Query("r"),
+            Place::Cookie("d"),
+            Place::Host,
+            Place::Address,
+        ];
+        let (headers, address) =
+            carrier(&places).request(b"1\t2\t3\t4\t5\th.example\t10.0.0.1", &mut Vec::new());
+        assert_eq!(headers.first(":path"), Some(&b"/?q=1&r=4"[..]));
+        assert_eq!(headers.first("x-a"), Some(&b"2"[..]));
+        assert_eq!(headers.all("cookie").collect::<Vec<_>>(), [b"c=3", b"d=5"]);
+        assert_eq!(headers.first(":authority"), Some(&b"h.example"[..]));
+        assert_eq!(address, "10.0.0.1".parse().ok());
+    }
+
+    fn carrier<'a>(places: &[Place<'a>]) -> Carrier<'a> {
+        Carrier { places: places.to_vec(), captures: false }
     }
 }

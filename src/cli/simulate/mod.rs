@@ -114,18 +114,28 @@ struct Side<'a> {
     rollout: &'a Rollout,
     standing: Standing<'a>,
     carrier: Carrier<'a>,
+    /// Whether a key is what the carrier yields, and not what it carries.
+    captured: bool,
 }
 
 impl<'a> Side<'a> {
-    fn new(plan: &'a Plan, rollout: &'a Rollout, now: Millis, turn: &'a Cell<u32>) -> Self {
-        let standing = Standing { split: split_in_force(rollout, now, None), holds: &[], turn };
-        Self { plan, rollout, standing, carrier: Carrier::of(rollout) }
+    fn new(
+        plan: &'a Plan,
+        rollout: &'a Rollout,
+        simulation: &Simulation<'_>,
+        turn: &'a Cell<u32>,
+    ) -> Self {
+        let split = split_in_force(rollout, simulation.now, None);
+        let carrier = Carrier::of(rollout);
+        let captured = simulation.keys.are_captured(&carrier);
+        Self { plan, rollout, standing: Standing { split, holds: &[], turn }, carrier, captured }
     }
 
     fn decide(&self, key: &[u8], scratch: &mut Vec<u8>) -> Decision {
         let (headers, address) = self.carrier.request(key, scratch);
         let client = Client(address);
         let request = Request::new(self.plan, &headers, &client);
+        let request = if self.captured { request.with_key(key) } else { request };
         decide(self.plan.config(), self.rollout, &self.standing, &request, &mut ())
     }
 
@@ -147,7 +157,7 @@ impl Simulation<'_> {
         let (mut key, mut scratch) = (Vec::new(), Vec::new());
         for rollout in plan.rollouts() {
             let turn = Cell::new(0);
-            let side = Side::new(plan, rollout, self.now, &turn);
+            let side = Side::new(plan, rollout, self, &turn);
             for position in 0..self.keys.count() {
                 self.keys.write(position, &side.carrier, &mut key);
                 let decision = side.decide(&key, &mut scratch);
@@ -182,10 +192,10 @@ impl Simulation<'_> {
         let turn = Cell::new(0);
         let mut flows = Vec::new();
         for rollout in new.rollouts() {
-            let after = Side::new(new, rollout, self.now, &turn);
+            let after = Side::new(new, rollout, self, &turn);
             let before = old.and_then(|plan| {
                 let position = plan.rollout_named(&rollout.name)?;
-                Some(Side::new(plan, plan.rollouts().get(position)?, self.now, &turn))
+                Some(Side::new(plan, plan.rollouts().get(position)?, self, &turn))
             });
             let (mut flow, columns) = Flow::new(&after, before.as_ref());
             let (mut key, mut scratch) = (Vec::new(), Vec::new());

@@ -20,7 +20,7 @@ from lab.envoy import Envoy
 from lab.wire import Reply, get, get_http2
 
 ID = {"cookie": {"name": "cohort-id", "maxAge": "365d"}}
-PIN = {"cookie": {"name": "cohort-checkout", "maxAge": "1d"}}
+PIN = {"cookie": {"name": "cohort-checkout", "maxAge": "1d"}, "versions": ["stable", "canary"]}
 SECRET = b"sixteen bytes or more of random"
 SIGNED = {**PIN, "signingKey": base64.b64encode(SECRET).decode()}
 
@@ -185,13 +185,13 @@ async def test_a_cookie_has_the_attributes_that_the_configuration_states(
         "pin": {"cookie": {"name": "a-pin", **attributes}},
     }
     await behind_tls.configure(config(rollout(100, **both)))
-    reply = await get(behind_tls.address)
+    reply = await get(behind_tls.address, host="shop.example.com")
     pin, one = reply.all("set-cookie")
     assert pin == f"a-pin=canary; {http}"
     assert re.fullmatch(f"an-id=[0-9a-f]{{32}}; {re.escape(http)}", one)
     if https:
         over_tls = [("x-forwarded-proto", "https"), ("x-forwarded-for", "203.0.113.7")]
-        reply = await get(behind_tls.address, headers=[*over_tls, ("x-user-id", "u")])
+        reply = await get(behind_tls.address, headers=[*over_tls, ("x-user-id", "u")], host="shop.example.com")
         assert reply.all("set-cookie") == [f"a-pin=canary; {https}"]
 
 
@@ -282,7 +282,7 @@ async def test_a_pin_is_kept_while_its_version_drains(direct: Envoy):
 
 async def test_a_blue_green_switch_drains_blue(direct: Envoy):
     """New users to green; who has a session stays on blue until the pin expires."""
-    pin = {"cookie": {"name": "colour", "maxAge": "1h"}}
+    pin = {"cookie": {"name": "colour", "maxAge": "1h"}, "versions": ["blue", "green"]}
     blue = {"name": "blue", "drain": True}
     output = {"responseHeader": "x-cohort-checkout", "reasonHeader": "x-cohort-reason"}
 

@@ -21,6 +21,7 @@ class Row:
 
     path: str
     headers: list[tuple[str, str]]
+    host: str
     version: str
     reason: str
 
@@ -38,14 +39,17 @@ def row(line: str) -> Row:
     first, *others = re.findall("`([^`]+)`", request)
     method, path = first.split(" ")
     assert method == "GET"
-    headers = []
+    headers, host = [], "lab"
     for part in others:
         if part.startswith("from "):
             headers.append(("x-forwarded-for", part.removeprefix("from ")))
         else:
             name, _, value = part.partition(": ")
-            headers.append((name, value))
-    return Row(path, headers, version, reason)
+            if name == "host":
+                host = value
+            else:
+                headers.append((name, value))
+    return Row(path, headers, host, version, reason)
 
 
 def examples() -> dict[str, Example]:
@@ -93,7 +97,7 @@ async def test_an_example_does_what_the_page_says(edge: Envoy, heading: str):
         one.setdefault("output", {}).update(responseHeader="x-version", reasonHeader="x-reason")
     await edge.configure(example.config)
     for row in example.rows:
-        reply = await get(edge.address, row.path, row.headers)
+        reply = await get(edge.address, row.path, row.headers, host=row.host)
         assert (reply.one("x-version"), reply.one("x-reason")) == (row.version, row.reason), row
         service = "checkout-v2" if row.version == "canary" else "checkout-v1"
         assert reply.told["service"] == service, row

@@ -144,7 +144,8 @@ def expected(one: dict[str, Any], ask: dict[str, Any]) -> tuple[str, str]:
     if "pin" in one and cookies.get("pin") in NAMES:
         version = next(v for v in one["versions"] if v["name"] == cookies["pin"])
         weight = version.get("weight", 100 - sum(own.values()))
-        if weight > 0 or version.get("drain"):
+        # Where the pin does not say otherwise it keeps nobody on stable, the version without a weight.
+        if "weight" in version and (weight > 0 or version.get("drain")):
             return version["name"], "PINNED"
     if key is not None:
         return by_weight(one, key, own), "HASH"
