@@ -30,7 +30,7 @@ pub fn fingerprint(text: &[u8]) -> u64 {
 }
 
 /// How a salt and a key become a user's bucket (design.md section 4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// `murmur3(salt ":" key)`, 100,000 buckets, weighted versions from both ends.
     Cohort,

@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+use crate::bucket::Weight;
 use crate::config;
+
+use super::values::{header, instant, method, url, version_text, version_weight, Url};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -49,20 +52,33 @@ const VALIDATE_EXAMPLES: (&str, &str) = both!(
 
 const EXPLAIN_EXAMPLES: (&str, &str) = both!(
     "cohort explain checkout.yaml -H 'x-user-id: 42'",
-    "cohort explain checkout.yaml --url https://shop.example.com/checkout -H 'cookie: uid=42; canary=always'",
-    "cohort explain checkout.yaml -H 'x-user-id: 42' --at 2026-11-21T10:10:00Z --output json"
+    "cohort explain checkout.yaml --url https://shop.example.com/cart \\\n      -H 'cookie: uid=42; canary=always'",
+    "cohort explain checkout.yaml -H 'x-user-id: 42' \\\n      --at 2026-11-21T10:10:00Z --output json"
 );
 
 const SIMULATE_EXAMPLES: (&str, &str) = both!(
     "cohort simulate checkout.yaml",
     "cohort simulate checkout.yaml --keys 1000000 --against live.yaml",
     "cohort simulate checkout.yaml --keys-from users.txt --list",
+    "cohort simulate checkout.yaml --keys-from users.csv --column id \\\n      --against live.yaml --list",
     "cohort simulate checkout.yaml --at 2026-11-21T10:10:00Z --output json"
+);
+
+const STATUS_EXAMPLES: &str = help!(
+    "cohort status http://localhost:9901 --watch",
+    "kubectl exec deploy/gateway -c istio-proxy -- \\\n      pilot-agent request GET stats/prometheus | cohort status -"
+);
+
+const SET_EXAMPLES: (&str, &str) = both!(
+    "cohort set checkout.yaml checkout canary=25",
+    "cohort set checkout.yaml checkout canary=5 --revision canary=2.4.1",
+    "cohort set checkout.yaml checkout --disable",
+    "cohort set checkout.yaml checkout canary=0 --dry-run"
 );
 
 /// Check, explain and simulate the releases that cohort.wasm carries out in Envoy and Istio.
 #[derive(Debug, Parser)]
-#[command(name = "cohort", version, styles = STYLES, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "cohort", version, styles = STYLES, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -98,6 +114,8 @@ pub enum Command {
     Migrate(Migrate),
     Early(Early),
     Schema(Schema),
+    Set(Set),
+    Status(Status),
     /// Print completions for a shell.
     #[command(after_help = "Examples:\n  cohort completions bash > /etc/bash_completion.d/cohort")]
     Completions {
@@ -188,21 +206,96 @@ pub struct Simulate {
           value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub keys: u64,
 
-    /// A file of keys, one a line.
+    /// A file of keys, one a line, or in a column of a CSV.
     #[arg(long, value_name = "FILE", group = "population")]
     pub keys_from: Option<String>,
 
-    /// Print a line for each key instead of a table.
+    /// The column of the CSV: its name in the first line, or its number, from 1, where no line has names.
+    #[arg(long, value_name = "COLUMN", requires = "keys_from")]
+    pub column: Option<String>,
+
+    /// Print a line for each key instead of a table; with --against for each that moves.
     #[arg(long)]
     pub list: bool,
 
     /// The configuration that FILE would replace.
-    #[arg(long, value_name = "OLD", conflicts_with = "list")]
+    #[arg(long, value_name = "OLD")]
     pub against: Option<String>,
 
     /// The time of the requests, as RFC 3339; now where it is not given.
     #[arg(long, value_name = "INSTANT", value_parser = instant)]
     pub at: Option<config::Millis>,
+
+    /// The form of what is printed.
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub output: Output,
+}
+
+/// Change weights, revisions and the kill switch in place.
+///
+/// Every comment and blank of the file stays as it is. The new file is written beside the old one and
+/// renamed into place, so that a proxy that watches it sees one change. What validate refuses is refused
+/// here, and the file is left alone. Prints who moves, out of 10,000 made-up users.
+///
+/// A weight for stable is not written, because stable gets what the others leave; it has to fit. With -
+/// as FILE the changed text goes to standard output.
+///
+/// Exits with 0 if the file says what was asked for, 1 if the result would have a problem, 2 if there is
+/// no such file, rollout or version.
+#[derive(Args, Debug)]
+#[command(after_help = SET_EXAMPLES.0, after_long_help = SET_EXAMPLES.1, group = ArgGroup::new("change").required(true).multiple(true).args(["weights", "revision", "enable", "disable"]))]
+pub struct Set {
+    /// The file to change.
+    #[arg(value_name = "FILE")]
+    pub file: String,
+
+    /// The rollout's name.
+    #[arg(value_name = "ROLLOUT")]
+    pub rollout: String,
+
+    /// A version and its new weight in percent; as often as needed.
+    #[arg(value_name = "VERSION=WEIGHT", value_parser = version_weight)]
+    pub weights: Vec<(String, Weight)>,
+
+    /// What runs under the version's name now, such as an image's tag; as often as needed.
+    #[arg(long, value_name = "VERSION=TEXT", value_parser = version_text)]
+    pub revision: Vec<(String, String)>,
+
+    /// Turn the rollout on.
+    #[arg(long, conflicts_with = "disable")]
+    pub enable: bool,
+
+    /// Turn the rollout off: everybody gets stable.
+    #[arg(long)]
+    pub disable: bool,
+
+    /// Print what would change, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Show what a running proxy does, from its metrics.
+///
+/// For each version: the weight that is asked for and the one in force, the share of requests that it got,
+/// its rate, failures and durations, whether it is held out and why. A URL is that of Envoy's admin port; with
+/// a path it is read as it is. A file or - is a scrape. What is asked for is known from an admin port only.
+///
+/// Exits with 0 if all is well, 1 if something wants a person (no valid configuration, one that was refused,
+/// a version held out, a check that fails), 2 if there are no metrics of this filter.
+#[derive(Args, Debug)]
+#[command(after_help = STATUS_EXAMPLES)]
+pub struct Status {
+    /// Where the metrics are: a URL, a file, or - for standard input.
+    #[arg(value_name = "URL|FILE|-", default_value = "http://localhost:9901")]
+    pub source: String,
+
+    /// Look again every second, until Ctrl-C; what is shown is of the last ten seconds.
+    #[arg(long)]
+    pub watch: bool,
+
+    /// End --watch after so many looks.
+    #[arg(long, value_name = "N", requires = "watch", value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: Option<u32>,
 
     /// The form of what is printed.
     #[arg(long, value_name = "FORM", default_value = "text")]
@@ -262,73 +355,10 @@ pub struct Schema {
     pub admission_policy: bool,
 }
 
-/// What a request asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Url {
-    pub scheme: String,
-    pub authority: String,
-    /// Path and query.
-    pub target: String,
-}
-
-fn url(text: &str) -> Result<Url, String> {
-    let allowed = "a URL is http:// or https://, a host, and maybe a path and query";
-    let (scheme, rest) = text.split_once("://").ok_or(allowed)?;
-    if !["http", "https"].contains(&scheme) {
-        return Err(allowed.into());
-    }
-    let rest = rest.split('#').next().unwrap_or_default();
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, target) = rest.split_at(end);
-    if authority.is_empty() || text.contains(char::is_whitespace) {
-        return Err(allowed.into());
-    }
-    let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-    Ok(Url { scheme: scheme.into(), authority: authority.into(), target })
-}
-
-fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("a header is a name, a colon and a value")?;
-    match crate::http::HeaderName::new(name.trim()) {
-        Some(name) => Ok((name.as_str().to_owned(), value.trim().to_owned())),
-        None => Err("the name of a header has letters, digits and hyphens".into()),
-    }
-}
-
-fn method(text: &str) -> Result<String, String> {
-    let good = !text.is_empty() && text.bytes().all(crate::http::headers::is_token_byte);
-    if good {
-        Ok(text.to_owned())
-    } else {
-        Err("a method is one word".into())
-    }
-}
-
-fn instant(text: &str) -> Result<config::Millis, String> {
-    config::parse_instant(text).ok_or_else(|| "an instant is like 2026-11-21T10:00:00Z".into())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn the_command_line_is_consistent() {
-        <Cli as clap::CommandFactory>::command().debug_assert();
-    }
-
-    #[test]
-    fn a_url_is_cut_into_what_a_request_carries() {
-        let parts =
-            |text| url(text).map(|url| format!("{} {} {}", url.scheme, url.authority, url.target));
-        assert_eq!(
-            parts("https://a.example:8443/b?c=d#e").as_deref(),
-            Ok("https a.example:8443 /b?c=d")
-        );
-        assert_eq!(parts("http://a.example").as_deref(), Ok("http a.example /"));
-        assert_eq!(parts("http://[::1]?x=y").as_deref(), Ok("http [::1] /?x=y"));
-        for bad in ["a.example/b", "ftp://a.example/", "https:///b", "https://a b/"] {
-            assert!(parts(bad).is_err(), "{bad}");
-        }
+        <super::Cli as clap::CommandFactory>::command().debug_assert();
     }
 }

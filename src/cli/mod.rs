@@ -10,10 +10,13 @@ mod lint;
 mod migrate;
 mod policy;
 mod report;
+mod set;
 mod simulate;
 mod source;
+mod status;
 mod style;
 mod validate;
+mod values;
 mod yaml;
 
 use std::io::{self, Write};
@@ -55,6 +58,8 @@ fn carry_out(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> io::
         Command::Explain(args) => explain::run(&args, out, err),
         Command::Simulate(args) => simulate::run(&args, out, err),
         Command::Migrate(args) => migrate::run(&args, out, err),
+        Command::Status(args) => status::run(&args, out, err),
+        Command::Set(args) => set::run(&args, out, err),
         Command::Early(args) => early::run(&args, out, err),
         Command::Schema(args) if args.admission_policy => {
             write!(out, "{}", policy::manifest())?;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::args::Output;
 use super::lint::{self, Warning};
 use super::source::{self, Document, Problem, Unreadable};
-use super::style::{paint, BAD, STRONG, WARNING};
+use super::style::{paint, plain, BAD, STRONG, WARNING};
 use super::Exit;
 use crate::config::{Config, Millis};
 
@@ -22,7 +22,9 @@ impl Report<'_> {
     /// A file that could not be read, or has nothing for us in it.
     pub fn unreadable(&mut self, file: &str, why: &Unreadable) -> io::Result<Exit> {
         match self.output {
-            Output::Text => writeln!(self.err, "{} {file}: {why}", paint(BAD, "cohort:"))?,
+            Output::Text => {
+                writeln!(self.err, "{} {}: {why}", paint(BAD, "cohort:"), plain(file))?;
+            }
             Output::Json => {
                 let why = why.to_string();
                 json_line(self.out, &Line { file, kind: Kind::Unreadable { why: &why } })?;
@@ -32,21 +34,56 @@ impl Report<'_> {
     }
 
     /// Everything that is wrong with a configuration, then its warnings as of `now`.
-    pub fn document(&mut self, file: &str, document: &Document, now: Millis) -> io::Result<Exit> {
-        let problems = document.config.as_ref().err().map_or(&[][..], Vec::as_slice);
-        for problem in problems {
-            self.problem(file, problem)?;
-        }
+    pub fn document(
+        &mut self,
+        file: &str,
+        document: &Document,
+        several: bool,
+        now: Millis,
+    ) -> io::Result<Exit> {
+        let problems = document.problems();
+        let carrier = document.carrier.as_deref().filter(|_| several);
+        self.problems(file, carrier, problems.iter().copied())?;
         for warning in lint::warnings(document, now) {
             self.warning(file, &warning)?;
         }
         Ok(if problems.is_empty() { Exit::Good } else { Exit::Problems })
     }
 
-    fn problem(&mut self, file: &str, problem: &Problem) -> io::Result<()> {
+    /// Problems of one configuration, or of the file beside its configurations; `carrier` is said where a
+    /// file has several.
+    pub fn problems<'p>(
+        &mut self,
+        file: &str,
+        carrier: Option<&str>,
+        problems: impl Iterator<Item = &'p Problem>,
+    ) -> io::Result<()> {
+        let mut left = 0_usize;
+        for (count, problem) in problems.enumerate() {
+            if count < MOST {
+                self.problem(file, carrier, problem)?;
+            } else {
+                left += 1;
+            }
+        }
+        if left > 0 && self.output == Output::Text {
+            writeln!(
+                self.err,
+                "{} and {left} problems more",
+                paint(STRONG, format!("{}:", plain(file)))
+            )?;
+        }
+        Ok(())
+    }
+
+    fn problem(&mut self, file: &str, carrier: Option<&str>, problem: &Problem) -> io::Result<()> {
         let Problem { at, path, found, allowed, hint, line } = problem;
         match self.output {
-            Output::Text => writeln!(self.err, "{} {line}", paint(STRONG, format!("{file}:{at}:"))),
+            Output::Text => {
+                let place = paint(STRONG, format!("{}:{at}:", plain(file)));
+                let whose = carrier.map_or(String::new(), |name| format!(" (in {})", plain(name)));
+                writeln!(self.err, "{place} {}{whose}", plain(line))
+            }
             Output::Json => {
                 let (line, column) = (at.line, at.column);
                 let kind = Kind::Problem { line, column, path, found, allowed, hint };
@@ -56,20 +93,25 @@ impl Report<'_> {
     }
 
     pub fn warning(&mut self, file: &str, warning: &Warning) -> io::Result<()> {
-        let Warning { at, path, text } = warning;
+        let Warning { at, place, text } = warning;
         match self.output {
             Output::Text => {
-                let place = paint(STRONG, format!("{file}:{at}:"));
-                writeln!(self.err, "{place} {} {path}: {text}", paint(WARNING, "warning:"))
+                let where_it_is = paint(STRONG, format!("{}:{at}:", plain(file)));
+                let text: Vec<_> = text.lines().map(plain).collect();
+                let (mark, place) = (paint(WARNING, "warning:"), plain(place));
+                writeln!(self.err, "{where_it_is} {mark} {place}: {}", text.join("\n"))
             }
             Output::Json => {
-                let (path, warning) = (&path.to_string(), text.as_str());
+                let (path, warning) = (place.as_str(), text.as_str());
                 let kind = Kind::Warning { line: at.line, column: at.column, path, warning };
                 json_line(self.out, &Line { file, kind })
             }
         }
     }
 }
+
+/// How many problems of one configuration are said one by one.
+const MOST: usize = 1000;
 
 /// What `--output json` says of a file.
 #[derive(Serialize)]
@@ -106,6 +148,12 @@ pub enum Kind<'a> {
         carrier: &'a Option<String>,
         rollouts: &'a [&'a str],
     },
+    /// A filter of ours whose configuration comes by discovery.
+    Discovered {
+        line: usize,
+        column: usize,
+        carrier: &'a str,
+    },
 }
 
 /// `value` as JSON on a line of its own.
@@ -132,7 +180,7 @@ pub fn only(
         return Ok(Err(report.unreadable(file, &Unreadable::Io(why))?));
     };
     if document.config.is_err() {
-        report.document(file, &document, super::now())?;
+        report.document(file, &document, false, super::now())?;
     }
     Ok(document.config.map_err(|_| Exit::Problems))
 }

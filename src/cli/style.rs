@@ -1,5 +1,8 @@
 //! Colours. `anstream` takes them out again where nobody would see them.
 
+use std::borrow::Cow;
+
+use crate::document::is_hidden;
 use anstyle::{AnsiColor, Color, Style};
 
 pub const GOOD: Style = colour(AnsiColor::Green).bold();
@@ -22,4 +25,21 @@ const fn colour(colour: AnsiColor) -> Style {
 /// `text` in `style`.
 pub fn paint(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
+}
+
+/// `text` on one line and without what a terminal obeys: every control character, and every character that
+/// changes the order or the look of others, as `\u{..}`.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if is_hidden(letter) {
+            out.extend(letter.escape_unicode());
+        } else {
+            out.push(letter);
+        }
+    }
+    Cow::Owned(out)
 }

@@ -1,12 +1,13 @@
-//! `cohort validate`: all that is wrong with configurations.
+//! `cohort validate`: all that is wrong with configurations, and with the routes beside them.
 
 use std::io::{self, Write};
 
 use super::args::{Output, Validate};
 use super::lint::around::{self, File};
+use super::lint::{self, Written};
 use super::report::{json_line, Kind, Line, Report};
-use super::source::{self, resource, yaml, Document, Unreadable};
-use super::style::{paint, GOOD, STRONG};
+use super::source::{self, resource, Discovered, Document, Unreadable};
+use super::style::{paint, plain, GOOD, STRONG};
 use super::Exit;
 use crate::config::Millis;
 
@@ -19,16 +20,27 @@ pub fn run(args: &Validate, out: &mut dyn Write, err: &mut dyn Write) -> io::Res
     for file in &args.files {
         if std::path::Path::new(file).is_dir() {
             whole = true;
-            worst = worst.max(folder(file, now, &mut read, &mut report)?);
+            worst = worst.max(folder(file, &mut read, &mut report)?);
         } else {
             match one(file) {
-                Err(why) => worst = worst.max(report.unreadable(file, &why)?),
-                Ok(file) => {
-                    worst = worst.max(say(&file, now, &mut report)?);
-                    read.push(file);
+                // Routes are held against the rollouts of other files.
+                Err(Unreadable::Nothing { trees, others }) => {
+                    let is_alone = lint::tables(&trees).is_empty() || args.files.len() == 1;
+                    if is_alone {
+                        let why = Unreadable::Nothing { trees, others };
+                        worst = worst.max(report.unreadable(file, &why)?);
+                    } else {
+                        read.extend(around(file));
+                    }
                 }
+                Err(why) => worst = worst.max(report.unreadable(file, &why)?),
+                Ok(file) => read.push(file),
             }
         }
+    }
+    let written = Written::of(read.iter());
+    for file in &read {
+        worst = worst.max(say(file, &written, now, &mut report)?);
     }
     for (file, warning) in around::warnings(&read, whole) {
         report.warning(file, &warning)?;
@@ -37,12 +49,7 @@ pub fn run(args: &Validate, out: &mut dyn Write, err: &mut dyn Write) -> io::Res
 }
 
 /// Every file of a folder that has a configuration of this filter, and what stands around it.
-fn folder(
-    folder: &str,
-    now: Millis,
-    read: &mut Vec<File>,
-    report: &mut Report<'_>,
-) -> io::Result<Exit> {
+fn folder(folder: &str, read: &mut Vec<File>, report: &mut Report<'_>) -> io::Result<Exit> {
     let files = match source::files(folder) {
         Ok(files) => files,
         Err(why) => return report.unreadable(folder, &why),
@@ -52,19 +59,19 @@ fn folder(
     for name in files {
         match one(&name) {
             // It is somebody else's, and may say something about the way to ours.
-            Err(Unreadable::Nothing) => read.extend(around(&name, Vec::new())),
+            Err(Unreadable::Nothing { .. }) => read.extend(around(&name)),
             Err(why) => worst = worst.max(report.unreadable(&name, &why)?),
             Ok(mut file) => {
                 file.documents.retain(by_its_looks);
                 any |= !file.documents.is_empty();
-                worst = worst.max(say(&file, now, report)?);
                 read.push(file);
             }
         }
     }
     match any || worst != Exit::Good {
         true => Ok(worst),
-        false => report.unreadable(folder, &Unreadable::Nothing),
+        false => report
+            .unreadable(folder, &Unreadable::Nothing { others: Vec::new(), trees: Vec::new() }),
     }
 }
 
@@ -77,26 +84,57 @@ fn by_its_looks(document: &Document) -> bool {
 
 fn one(name: &str) -> Result<File, Unreadable> {
     let bytes = source::bytes(name)?;
-    let documents = source::documents(name, &bytes)?;
-    Ok(parts(name, &bytes, documents))
+    let file = source::read(name, &bytes)?;
+    Ok(parts(name, &bytes, file))
 }
 
-fn around(name: &str, documents: Vec<Document>) -> Option<File> {
-    source::bytes(name).ok().map(|bytes| parts(name, &bytes, documents))
+/// A file without a configuration of this filter.
+fn around(name: &str) -> Option<File> {
+    let bytes = source::bytes(name).ok()?;
+    match source::read(name, &bytes) {
+        Err(Unreadable::Nothing { trees, .. }) => {
+            Some(parts(name, &bytes, source::File { trees, ..source::File::default() }))
+        }
+        _ => None,
+    }
 }
 
-fn parts(name: &str, bytes: &[u8], documents: Vec<Document>) -> File {
-    let trees = std::str::from_utf8(bytes).ok().and_then(|text| yaml::read(text).ok());
-    let mut others = trees.unwrap_or_default();
-    others.retain(|tree| tree.get("apiVersion").is_none());
-    File { name: name.to_owned(), documents, resources: resource::all(bytes), others }
+fn parts(name: &str, bytes: &[u8], file: source::File) -> File {
+    let source::File { documents, discovered, others, trees } = file;
+    File {
+        name: name.to_owned(),
+        documents,
+        resources: resource::all(bytes),
+        others: trees.iter().filter(|tree| tree.get("apiVersion").is_none()).cloned().collect(),
+        trees,
+        discovered,
+        foreign: others.len(),
+    }
 }
 
-fn say(file: &File, now: Millis, report: &mut Report<'_>) -> io::Result<Exit> {
+fn say(
+    file: &File,
+    written: &Written<'_>,
+    now: Millis,
+    report: &mut Report<'_>,
+) -> io::Result<Exit> {
     let mut worst = Exit::Good;
+    let routes = lint::routes(&file.trees, &file.documents, written);
     for document in &file.documents {
-        worst = worst.max(report.document(&file.name, document, now)?);
-        good(&file.name, document, report.output, report.out)?;
+        let several = file.documents.len() + file.foreign > 1;
+        let found = report.document(&file.name, document, several, now)?;
+        worst = worst.max(found);
+        if found == Exit::Good && routes.problems.is_empty() {
+            good(&file.name, document, report.output, report.out)?;
+        }
+    }
+    discovered(&file.name, &file.discovered, report.output, report.out)?;
+    if !routes.problems.is_empty() {
+        worst = worst.max(Exit::Problems);
+        report.problems(&file.name, None, routes.problems.iter())?;
+    }
+    for warning in routes.warnings.iter().chain(&lint::chains(&file.documents)) {
+        report.warning(&file.name, warning)?;
     }
     Ok(worst)
 }
@@ -115,11 +153,35 @@ fn good(file: &str, document: &Document, output: Output, out: &mut dyn Write) ->
         [name] => format!("1 rollout: {name}"),
         names => format!("{} rollouts: {}", names.len(), names.join(", ")),
     };
-    let carrier = document.carrier.as_ref().map_or(String::new(), |carrier| format!(" {carrier}:"));
+    let carrier = document.carrier.as_ref();
+    let carrier = carrier.map_or(String::new(), |carrier| format!(" {}:", plain(carrier)));
     writeln!(
         out,
         "{}{carrier} {}, {rollouts}",
-        paint(STRONG, format!("{file}:")),
+        paint(STRONG, format!("{}:", plain(file))),
         paint(GOOD, "good")
     )
+}
+
+/// A line for each filter whose configuration is in another file.
+fn discovered(
+    file: &str,
+    read: &[Discovered],
+    output: Output,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    for Discovered { carrier, at, .. } in read {
+        if output == Output::Json {
+            let kind = Kind::Discovered { line: at.line, column: at.column, carrier };
+            json_line(out, &Line { file, kind })?;
+        } else {
+            let place = paint(STRONG, format!("{}:", plain(file)));
+            let carrier = plain(carrier);
+            writeln!(
+                out,
+                "{place} {carrier}: its configuration comes by discovery, from another file"
+            )?;
+        }
+    }
+    Ok(())
 }

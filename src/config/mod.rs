@@ -46,6 +46,7 @@ pub use crate::document::{
 };
 
 use crate::document::node::{Node, Problems, Read};
+use crate::document::numbers;
 use crate::document::read;
 use crate::document::read_struct;
 use crate::document::shape::{shape, Kind};
@@ -119,9 +120,19 @@ impl Config {
     /// Every problem, in the order of the document; at least one.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Vec<Problem>> {
         Self::from_json(bytes).or_else(|problems| match read_struct(bytes) {
-            Some(value) if !bytes.is_empty() => Self::from_value(&value),
+            Some(value) if !bytes.is_empty() => Self::from_struct(value),
             _ => Err(problems),
         })
+    }
+
+    /// Reads a document that was a `google.protobuf.Struct`. Envoy's YAML makes text of a fraction there,
+    /// so numeric text is taken for a number, as nowhere else.
+    ///
+    /// # Errors
+    /// Every problem, in the order of the document; at least one.
+    pub fn from_struct(mut value: Value<'_>) -> Result<Self, Vec<Problem>> {
+        numbers::from_text(&Kind::Object(&CONFIG), &mut value);
+        Self::from_value(&value)
     }
 
     /// Reads a document that was JSON, or can be.

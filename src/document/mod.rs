@@ -7,6 +7,7 @@
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod cel;
 pub(crate) mod node;
+pub(crate) mod numbers;
 mod problem;
 mod protobuf;
 pub(crate) mod read;
@@ -17,6 +18,8 @@ pub(crate) mod shape;
 pub(crate) mod suggest;
 pub(crate) mod value;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use problem::is_hidden;
 pub use problem::{Path, PathSegment, Problem};
 pub(crate) use protobuf::read_struct;
 pub use scalar::{parse_duration, parse_instant, Millis, Ratio};

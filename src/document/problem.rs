@@ -83,6 +83,13 @@ pub(crate) fn quoted(text: &str) -> String {
     out
 }
 
+/// Whether a terminal or a log would obey a character, or show what follows in another order or not at all.
+pub(crate) fn is_hidden(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+}
+
 /// Adds `text` in quotes.
 pub(crate) fn write_quoted(text: &str, out: &mut String) {
     out.push('"');
@@ -93,7 +100,7 @@ pub(crate) fn write_quoted(text: &str, out: &mut String) {
         for letter in text.chars() {
             match letter {
                 '"' | '\\' => out.extend(['\\', letter]),
-                _ if letter.is_control() => out.push_str(&format!("\\u{:04x}", letter as u32)),
+                _ if is_hidden(letter) => out.push_str(&format!("\\u{:04x}", letter as u32)),
                 _ => out.push(letter),
             }
         }

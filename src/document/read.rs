@@ -8,10 +8,11 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use super::node::{Node, Problems, Read, Spot};
+use super::numbers;
 use super::scalar::{duration_text, parse_duration};
 use super::shape::{Field, Kind, Need, Number, Object, Scalar, Span, Text};
 use super::suggest::closest;
-use super::value::{shortened, Value};
+use super::value::{number_text, shortened, Value};
 use crate::index::Index;
 
 /// Reads the document of `problems` as a `kind`.
@@ -206,6 +207,13 @@ fn not_good(kind: &Kind, node: &Node<'_>, problems: &mut Problems<'_>) {
             shortened(text)
         }
         (Kind::Span(_), Value::String(text)) => shortened(text),
+        (Kind::Number(number), Value::String(text)) => {
+            // Quotes and a percent sign are not part of a number; a number would do.
+            let bare = text.trim().trim_end_matches('%').trim_end();
+            let meant = numbers::number(bare).filter(|meant| number.read(*meant).is_some());
+            hint = meant.map(number_text);
+            node.value.in_words()
+        }
         (_, value) => value.in_words(),
     };
     problems.add_at(node.spot, &found, &allowed(kind), hint);
@@ -271,9 +279,20 @@ impl Span {
 
     fn allowed(&self) -> String {
         let (least, most) = (duration_text(self.least), duration_text(self.most));
-        let examples =
-            if self.step == 1 { ", such as 500ms," } else { " in whole seconds, such as" };
-        format!("a duration from {least} to {most}{examples} 30s, 10m, 1h or 7d")
+        let whole = if self.step == 1 { "" } else { " in whole seconds" };
+        let mut text = format!("a duration from {least} to {most}{whole}");
+        let fitting =
+            ["500ms", "30s", "10m", "1h", "7d"].iter().filter(|it| self.read(it).is_some());
+        let last = fitting.clone().count().saturating_sub(1);
+        for (position, example) in fitting.enumerate() {
+            text.push_str(match position {
+                0 => ", such as ",
+                _ if position == last => " or ",
+                _ => ", ",
+            });
+            text.push_str(example);
+        }
+        text
     }
 }
 

@@ -8,7 +8,11 @@ pub(crate) fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     for &candidate in known {
         let plain_candidate = plain(candidate);
         let slips = slips(&word, &plain_candidate);
-        let allowed = if plain_candidate.len() < 4 { 1 } else { 2 };
+        let allowed = match plain_candidate.len() {
+            0..=3 => 1,
+            4..=9 => 2,
+            _ => 3,
+        };
         if slips <= allowed
             && slips < plain_candidate.len()
             && best.is_none_or(|(fewest, _)| slips < fewest)
@@ -58,7 +62,7 @@ mod tests {
 
     #[test]
     fn case_hyphens_and_slips_of_the_pen_are_seen_through() {
-        let known = ["name", "hashKey", "versions", "salt", "pin"];
+        let known = ["name", "hashKey", "versions", "salt", "pin", "maxFailureRatio"];
         for (word, meant) in [
             ("hashkey", "hashKey"),
             ("hash_key", "hashKey"),
@@ -68,6 +72,7 @@ mod tests {
             ("slat", "salt"),
             ("pni", "pin"),
             ("naem", "name"),
+            ("maxFailRatio", "maxFailureRatio"),
         ] {
             assert_eq!(closest(word, &known), Some(meant), "{word}");
         }

@@ -152,6 +152,22 @@ impl Host for Proxy<'_> {
         self.set(Map::RequestTrailers, name, None);
     }
 
+    /// A native module cannot leave anything on a stream for another filter. So of two Cohorts in one chain
+    /// a native one does not see what the other one decided.
+    fn mark(&self, _: &str) {}
+
+    fn is_marked(&self, _: &str) -> bool {
+        false
+    }
+
+    fn response_headers(&self) -> Headers {
+        self.headers(Map::ResponseHeaders)
+    }
+
+    fn remove_response_header(&self, name: &[u8]) {
+        self.set(Map::ResponseHeaders, name, None);
+    }
+
     fn response_header(&self, name: &str) -> Option<Vec<u8>> {
         self.stream?.header(Map::ResponseHeaders, name)
     }

@@ -30,7 +30,7 @@ fn every_command_and_every_flag_is_in_the_document() {
     let document = std::fs::read_to_string(root().join("docs/cli.md")).unwrap();
     let commands = listed(&help(&["-h"]), "Commands:");
     assert!(commands.len() >= 7, "{commands:?}");
-    for command in &commands {
+    for command in commands.iter().filter(|command| *command != "help") {
         assert!(document.contains(&format!("`cohort {command}")), "{command}");
         let help = help(&[command, "-h"]);
         for flag in help.split_whitespace().map(|word| word.trim_matches([',', '[', ']'])) {
@@ -65,4 +65,79 @@ fn completions_and_manual_know_every_command() {
         );
     }
     assert!(manual.contains("\\-\\-keys\\-from"));
+}
+
+/// The examples in the help of a command, each as a person pastes it.
+fn examples(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| *line != "Examples:").skip(1);
+    let mut examples: Vec<String> = Vec::new();
+    let mut goes_on = false;
+    for line in lines.take_while(|line| line.starts_with("  ")) {
+        assert!(line.chars().count() < 80, "a terminal would break it: {line}");
+        match examples.last_mut().filter(|_| goes_on) {
+            Some(last) => last.push_str(&format!("\n{line}")),
+            None => examples.push(line.to_owned()),
+        }
+        goes_on = line.ends_with('\\');
+    }
+    examples
+}
+
+#[cfg(unix)]
+#[test]
+fn every_example_of_the_help_runs_as_it_is_pasted() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("pasted");
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(folder.join("envoy")).unwrap();
+    std::fs::create_dir_all(folder.join("istio")).unwrap();
+    let checkout = std::fs::read_to_string(files().join("checkout.yaml")).unwrap();
+    let indented = checkout.replace('\n', "\n    ");
+    let plugin = format!(
+        "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {{name: cohort}}\n\
+         spec:\n  url: oci://registry.example.com/cohort:1\n  pluginConfig:\n    {indented}\n"
+    );
+    let copy = |from: &str, to: &str| std::fs::copy(files().join(from), folder.join(to)).unwrap();
+    for name in ["checkout.yaml", "live.yaml", "envoy/filter.yaml"] {
+        std::fs::write(folder.join(name), &checkout).unwrap();
+    }
+    std::fs::write(folder.join("istio/wasmplugin.yaml"), &plugin).unwrap();
+    std::fs::write(folder.join("users.txt"), "a\nb\n").unwrap();
+    std::fs::write(folder.join("users.csv"), "id,name\n1,a\n2,b\n").unwrap();
+    copy("ingress.yaml", "ingress.yaml");
+    copy("flagger.yaml", "canary.out");
+    copy("scrape-plain.txt", "exec.out");
+    std::fs::write(folder.join("wasmplugins.out"), &plugin).unwrap();
+    // What a cluster answers.
+    let kubectl = "#!/bin/sh\ncase \"$1 $2\" in get*) cat $2.out;; exec*) cat exec.out;; esac\n";
+    std::fs::write(folder.join("kubectl"), kubectl).unwrap();
+    std::fs::set_permissions(folder.join("kubectl"), std::fs::Permissions::from_mode(0o755))
+        .unwrap();
+    let bin = std::path::Path::new(env!("CARGO_BIN_EXE_cohort")).parent().unwrap();
+    let path = format!("{}:{}:{}", folder.display(), bin.display(), std::env::var("PATH").unwrap());
+    let mut count = 0;
+    for command in listed(&help(&["-h"]), "Commands:") {
+        for example in examples(&help(&["help", &command])) {
+            // No proxy runs here, and what is written for the whole machine is written here.
+            if example.contains("http://localhost") {
+                continue;
+            }
+            count += 1;
+            let pasted = example
+                .replace("> /etc/bash_completion.d/", "> ")
+                .replace("> /usr/local/share/man/man1/", "> ");
+            let output = Command::new("bash")
+                .args(["-o", "pipefail", "-c", &pasted])
+                .env("PATH", &path)
+                .current_dir(&folder)
+                .output()
+                .unwrap();
+            assert!(
+                output.status.success(),
+                "{pasted}\n{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+    }
+    assert!(count >= 14, "only {count}");
 }

@@ -7,7 +7,9 @@ mod documents;
 #[path = "../mutations/generate.rs"]
 mod generate;
 mod mutations;
+mod set;
 mod transcripts;
+mod untrusted;
 
 use std::path::{Path, PathBuf};
 

@@ -178,8 +178,7 @@ fn a_guard_has_something_to_watch() {
             "~.guard.maxFailureRatio: found 1.5, allowed: a ratio from 0 to 1 with at most six decimals",
             "~.guard.timesWorseThanStable: found 0.5, allowed: a number from 1 to 1000 with at most three decimals",
             "~.guard.minRequests: found 0.5, allowed: a whole number from 1 to 1000000000",
-            "~.guard.retryAfter: found \"10ms\", allowed: a duration from 1s to 3650d, such as 500ms, 30s, 10m, 1h \
-             or 7d",
+            "~.guard.retryAfter: found \"10ms\", allowed: a duration from 1s to 3650d, such as 30s, 10m, 1h or 7d",
         ],
     );
     let text = config(r#""guard": {"maxSlowRatio": 0.2, "slowerThan": "500ms"}"#);

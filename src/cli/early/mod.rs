@@ -12,7 +12,7 @@ use super::source::resource::{self, Resource};
 use super::source::{self, Document, Unreadable};
 use super::Exit;
 
-pub use print::{contexts, gateways};
+pub use print::{connection_manager, contexts, gateways};
 pub use removal::Removal;
 
 pub fn run(args: &Early, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
@@ -32,21 +32,21 @@ pub fn run(args: &Early, out: &mut dyn Write, err: &mut dyn Write) -> io::Result
             Ok(documents) => {
                 for document in documents {
                     if document.config.is_err() {
-                        worst = worst.max(report.document(file, &document, super::now())?);
+                        worst = worst.max(report.document(file, &document, false, super::now())?);
                     }
                     let carrier = here.iter().find(|one| one.carries(&document)).cloned();
                     plugins.push((document, carrier));
                 }
             }
             // A file that only has routes or Gateways says where a policy belongs.
-            Err(Unreadable::Nothing) if !here.is_empty() => {}
+            Err(Unreadable::Nothing { .. }) if !here.is_empty() => {}
             Err(why) => worst = worst.max(report.unreadable(file, &why)?),
         }
         resources.extend(here);
     }
     if plugins.is_empty() && worst == Exit::Good {
         let file = args.files.first().map_or("-", String::as_str);
-        return Report { out, err, output: Output::Text }.unreadable(file, &Unreadable::Nothing);
+        return Report { out, err, output: Output::Text }.unreadable(file, &nothing());
     }
     let mut texts: Vec<String> = Vec::new();
     for (document, carrier) in &plugins {
@@ -57,6 +57,10 @@ pub fn run(args: &Early, out: &mut dyn Write, err: &mut dyn Write) -> io::Result
     }
     write!(out, "{}", texts.join("---\n"))?;
     Ok(worst)
+}
+
+fn nothing() -> Unreadable {
+    Unreadable::Nothing { others: Vec::new(), trees: Vec::new() }
 }
 
 /// What to add for one configuration; `None` where it is bad.

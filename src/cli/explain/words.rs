@@ -50,6 +50,9 @@ pub fn saw(rollout: &Rollout, saw: Saw<'_>) -> String {
         Saw::NoPin => format!("no cookie {}", pin_cookie(rollout)),
         Saw::Pin(seen) => format!("cookie {} {}", pin_cookie(rollout), self::pin(seen)),
         Saw::Key(key, bucket) => format!("key {} is in bucket {bucket}", show(key)),
+        Saw::NoKey if rollout.hash_key.is_empty() && rollout.anonymous_id.is_none() => {
+            "no key: no hashKey is configured".to_owned()
+        }
         Saw::NoKey => "no key: none of hashKey yields one".to_owned(),
         Saw::Stable => "stable, for want of a key".to_owned(),
         Saw::HeldOut => "the version is held out of traffic".to_owned(),

@@ -3,10 +3,10 @@
 
 use crate::config::Path;
 
-use super::super::early::{contexts, gateways, Removal};
+use super::super::early::{connection_manager, contexts, gateways, Removal};
 use super::super::source::resource::Resource;
 use super::super::source::tree::{Node, Position};
-use super::super::source::Document;
+use super::super::source::{Discovered, Document};
 use super::Warning;
 
 /// A file that was read: what carries our configurations, and everything else in it.
@@ -16,6 +16,12 @@ pub struct File {
     pub resources: Vec<Resource>,
     /// The trees that are no Kubernetes resources.
     pub others: Vec<Node>,
+    /// Everything that stands in the file.
+    pub trees: Vec<Node>,
+    /// The filters of ours whose configuration comes by discovery.
+    pub discovered: Vec<Discovered>,
+    /// How many Wasm plugins are somebody else's.
+    pub foreign: usize,
 }
 
 /// The kinds that choose by the headers that the filter sets.
@@ -63,9 +69,11 @@ pub fn warnings(files: &[File], whole: bool) -> Vec<(&str, Warning)> {
         for manager in file.others.iter().flat_map(managers) {
             let missing = missing(&headers, &removed_by(manager));
             if !missing.is_empty() && runs_wasm(manager) {
+                let lines =
+                    connection_manager(&Removal { headers: missing.clone(), ..Removal::default() });
                 let text = format!(
                     "the connection manager does not remove {} before it chooses a first route, so that a client \
-                     picks what hangs on that route; cohort early prints the lines to add",
+                     picks what hangs on that route; add to it, as cohort early prints it\n{lines}",
                     missing.join(", ")
                 );
                 found.push((&*file.name, warning(manager.at, text)));
@@ -82,7 +90,7 @@ fn headers<'a>(documents: impl Iterator<Item = &'a Document>) -> Vec<String> {
 }
 
 fn warning(at: Position, text: String) -> Warning {
-    Warning { at, path: Path::default(), text }
+    Warning { at, place: Path::default().to_string(), text }
 }
 
 /// Those of `headers` that are not among `removed`, each once.

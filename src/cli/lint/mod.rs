@@ -1,20 +1,35 @@
 //! Warnings: what is legal in a configuration and surely not meant.
 
 pub mod around;
+mod chains;
 mod implies;
+mod routes;
+mod tables;
+mod written;
 
-use crate::config::{Config, Millis, Path, PathSegment, Rollout};
+use std::collections::HashMap;
+
+use crate::bucket::VersionIndex;
+use crate::config::{Choice, Config, Millis, Path, PathSegment, Rollout};
+use crate::hash::Scheme;
 use crate::http::SetCookie;
 
 use super::instant_text;
 use super::source::tree::{Data, Node, Position};
-use super::source::{place_of, Document};
+use super::source::{Document, Finder};
+use super::style::plain;
+
+pub use chains::chains;
+pub use routes::routes;
+pub use tables::tables;
+pub use written::Written;
 
 /// Something that is legal and surely not meant.
 #[derive(Debug)]
 pub struct Warning {
     pub at: Position,
-    pub path: Path,
+    /// The path in the configuration, or what else it is about.
+    pub place: String,
     pub text: String,
 }
 
@@ -28,19 +43,22 @@ pub fn warnings(document: &Document, now: Millis) -> Vec<Warning> {
         words(tree, &mut Path::default(), &mut found);
     }
     if let Ok(config) = &document.config {
+        let mut earlier = Earlier::default();
         for (position, rollout) in config.rollouts.iter().enumerate() {
             let place = Place { path: Path::default().key("rollouts").index(position), rollout };
-            let earlier = config.rollouts.get(..position).unwrap_or_default();
             place.rules(config, &mut found);
+            place.key(&mut found);
             place.cookies(&mut found);
-            place.salt(earlier, &mut found);
-            place.header(earlier, &mut found);
+            place.salt(&mut earlier, &mut found);
+            place.header(&mut earlier, &mut found);
             place.ramp(now, &mut found);
         }
     }
-    let at = |path: &Path| document.tree.as_ref().map_or(document.at, |tree| place_of(tree, path));
-    let mut warnings: Vec<Warning> =
-        found.into_iter().map(|(path, text)| Warning { at: at(&path), path, text }).collect();
+    let finder = document.tree.as_ref().map(Finder::new);
+    let at = |path: &Path| finder.as_ref().map_or(document.at, |finder| finder.of(path));
+    let warning =
+        |(path, text): (Path, String)| Warning { at: at(&path), place: path.to_string(), text };
+    let mut warnings: Vec<Warning> = found.into_iter().map(warning).collect();
     warnings.sort_by_key(|warning| warning.at);
     warnings
 }
@@ -94,16 +112,28 @@ impl Below for Path {
     }
 }
 
+/// Among how many rules of a rollout one is looked for that leaves nothing for another.
+const RULES: usize = 1000;
+
+/// What the rollouts before one have, by what may be the same.
+#[derive(Default)]
+struct Earlier<'a> {
+    /// The first rollout of each salt and scheme.
+    salts: HashMap<(&'a str, Scheme), &'a Rollout>,
+    /// The first rollout that writes each route header on every request.
+    headers: HashMap<&'a str, &'a Rollout>,
+}
+
 /// One rollout, and where it stands.
 struct Place<'a> {
     path: Path,
     rollout: &'a Rollout,
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
     /// A rule that an earlier one leaves nothing for.
     fn rules(&self, config: &Config, found: &mut Found) {
-        let rules = &self.rollout.rules;
+        let rules = self.rollout.rules.get(..RULES).unwrap_or(&self.rollout.rules);
         for (later, rule) in rules.iter().enumerate() {
             let earlier = rules.get(..later).unwrap_or_default();
             let blocking = earlier.iter().find(|earlier| implies::rule(config, rule, earlier));
@@ -131,30 +161,50 @@ impl Place<'_> {
         }
     }
 
-    fn salt(&self, earlier: &[Rollout], found: &mut Found) {
-        let same = |other: &&Rollout| {
-            other.salt == self.rollout.salt && other.scheme == self.rollout.scheme
-        };
-        if let Some(other) = earlier.iter().find(same) {
+    /// Weights that nobody's key is ever held against.
+    fn key(&self, found: &mut Found) {
+        let rollout = self.rollout;
+        if !rollout.hash_key.is_empty() || rollout.anonymous_id.is_some() {
+            return;
+        }
+        let mut weighted = (0..rollout.versions.len()).filter(|&version| version != rollout.stable);
+        let version = weighted.find(|&version| self.has_weight(version));
+        let version = version.and_then(|version| rollout.versions.get(version));
+        let stable = rollout.versions.get(rollout.stable);
+        if let (Some(version), Some(stable)) = (version, stable) {
+            let text = format!(
+                "{} has weight, and there is no hashKey or anonymousId to tell users apart by: everybody \
+                 gets {}",
+                version.name, stable.name
+            );
+            found.push((self.path.key("versions"), text));
+        }
+    }
+
+    fn salt(&self, earlier: &mut Earlier<'a>, found: &mut Found) {
+        let key = (self.rollout.salt.as_str(), self.rollout.scheme);
+        let other = *earlier.salts.entry(key).or_insert(self.rollout);
+        if !std::ptr::eq(other, self.rollout) {
             let text = format!(
                 "has the salt of rollout {} ({}), so that the same users are first in both",
-                other.name, other.salt
+                other.name,
+                plain(&other.salt)
             );
             found.push((self.path.clone(), text));
         }
     }
 
     /// A route header that an earlier rollout always writes first.
-    fn header(&self, earlier: &[Rollout], found: &mut Found) {
-        let header = &self.rollout.output.route_header;
-        let takes =
-            |other: &&Rollout| other.matches.is_none() && other.output.route_header == *header;
-        if let Some(other) = earlier.iter().find(takes) {
+    fn header(&self, earlier: &mut Earlier<'a>, found: &mut Found) {
+        let header = self.rollout.output.route_header.as_str();
+        if let Some(other) = earlier.headers.get(header) {
             let text = format!(
                 "never writes {header}, because rollout {} comes first and matches every request",
                 other.name
             );
             found.push((self.path.clone(), text));
+        } else if self.rollout.matches.is_none() {
+            earlier.headers.insert(header, self.rollout);
         }
     }
 
@@ -178,5 +228,19 @@ impl Place<'_> {
             );
             found.push((path.key("start"), text));
         }
+    }
+
+    /// Whether a version has weight at some time, by the rollout or a rule.
+    fn has_weight(&self, version: VersionIndex) -> bool {
+        let rollout = self.rollout;
+        let ramp = rollout.ramp.iter().flat_map(|ramp| ramp.steps.iter().map(|step| &step.split));
+        let rules = rollout.rules.iter().filter_map(|rule| match &rule.choice {
+            Choice::Version(_) => None,
+            Choice::Weights(split) => Some(split),
+        });
+        std::iter::once(&rollout.split)
+            .chain(ramp)
+            .chain(rules)
+            .any(|split| split.weight(version).thousandths() > 0)
     }
 }

@@ -267,7 +267,7 @@ fn check(text: &str, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exi
     let mut report = Report { out, err, output: Output::Text };
     let mut worst = Exit::Good;
     for document in documents.iter().filter(|document| document.config.is_err()) {
-        worst = worst.max(report.document("the result", document, super::now())?);
+        worst = worst.max(report.document("the result", document, false, super::now())?);
     }
     Ok(worst)
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use smallvec::SmallVec;
 
+use crate::cli::style::plain;
 use crate::config::{KeySource, Rollout};
 use crate::http::Headers;
 
@@ -18,19 +19,73 @@ pub enum Keys {
 }
 
 impl Keys {
-    /// The lines of `text`.
+    /// The lines of `text`, without a byte order mark.
     pub fn lines(text: Vec<u8>) -> Self {
         let mut at = 0;
         let mut lines = Vec::new();
+        let mark = if text.starts_with(MARK) { MARK.len() } else { 0 };
         for line in text.split_inclusive(|&byte| byte == b'\n') {
             let content = line.strip_suffix(b"\n").unwrap_or(line);
             let content = content.strip_suffix(b"\r").unwrap_or(content);
-            if !content.is_empty() {
-                lines.push((at, at + content.len()));
+            let skip = if at == 0 { mark } else { 0 };
+            if content.len() > skip {
+                lines.push((at + skip, at + content.len()));
             }
             at += line.len();
         }
         Self::Lines(text, lines)
+    }
+
+    /// The values of a column of the CSV `text`; else why there are none.
+    pub fn column(text: &[u8], column: &str) -> Result<Self, String> {
+        let text = text.strip_prefix(MARK).unwrap_or(text);
+        let first = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        let number = column.parse::<usize>().ok().filter(|number| *number > 0);
+        let mut reader = csv::ReaderBuilder::new()
+            .has_headers(number.is_none())
+            .delimiter(separator(first).unwrap_or(b','))
+            .flexible(true)
+            .from_reader(text);
+        let wrong = |error: csv::Error| format!("found text that is no CSV ({error})");
+        let position = match number {
+            Some(number) => number - 1,
+            None => {
+                let names = reader.byte_headers().map_err(wrong)?;
+                let position = names.iter().position(|name| name.trim_ascii() == column.as_bytes());
+                position.ok_or_else(|| {
+                    let names: Vec<String> =
+                        names.iter().map(|name| name.escape_ascii().to_string()).collect();
+                    format!("found no column {}, allowed: {}", plain(column), names.join(", "))
+                })?
+            }
+        };
+        let (mut keys, mut lines) = (Vec::new(), Vec::new());
+        let mut record = csv::ByteRecord::new();
+        while reader.read_byte_record(&mut record).map_err(wrong)? {
+            let Some(value) = record.get(position) else {
+                let line = record.position().map_or(0, csv::Position::line);
+                return Err(format!(
+                    "line {line}: found {} columns, allowed: {column} or more",
+                    record.len()
+                ));
+            };
+            if !value.is_empty() {
+                lines.push((keys.len(), keys.len() + value.len()));
+                keys.extend_from_slice(value);
+            }
+        }
+        Ok(Self::Lines(keys, lines))
+    }
+
+    /// The first line, if the lines look like those of a CSV.
+    pub fn looks_like_csv(&self) -> Option<&[u8]> {
+        let Self::Lines(text, lines) = self else { return None };
+        let mut some = lines.iter().take(20).filter_map(|&(start, end)| text.get(start..end));
+        let first = some.next()?;
+        let separator = separator(first)?;
+        let count = |line: &[u8]| line.iter().filter(|&&byte| byte == separator).count();
+        let many = lines.len() > 1 && some.all(|line| count(line) == count(first));
+        many.then_some(first)
     }
 
     pub fn count(&self) -> u64 {
@@ -64,6 +119,14 @@ impl Keys {
         let Self::Lines(text, lines) = self else { return None };
         lines.iter().filter_map(|&(start, end)| text.get(start..end)).find(|key| !carrier.fits(key))
     }
+}
+
+/// A byte order mark in UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// What separates the columns of a line.
+fn separator(line: &[u8]) -> Option<u8> {
+    [b',', b';', b'\t'].into_iter().find(|separator| line.contains(separator))
 }
 
 fn address(key: &[u8]) -> Option<IpAddr> {
@@ -264,6 +327,43 @@ mod tests {
             })
             .collect();
         assert_eq!(all, [b"a".to_vec(), b"b c".to_vec(), b"\xff".to_vec()]);
+    }
+
+    fn all(keys: &Keys) -> Vec<String> {
+        let mut key = Vec::new();
+        let one = |position| {
+            keys.write(position, &Carrier::Nothing, &mut key);
+            String::from_utf8_lossy(&key).into_owned()
+        };
+        (0..keys.count()).map(one).collect()
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_key() {
+        assert_eq!(all(&Keys::lines(b"\xef\xbb\xbfa\nb".to_vec())), ["a", "b"]);
+        assert_eq!(all(&Keys::lines(b"\xef\xbb\xbf\nb".to_vec())), ["b"]);
+    }
+
+    #[test]
+    fn a_column_of_a_csv_is_found_by_its_name_or_its_number() {
+        let text = b"\xef\xbb\xbfname,id\r\n\"Li, Ann\",u-1\r\nBo,\"u \"\"2\"\"\"\r\n,\r\n";
+        assert_eq!(all(&Keys::column(text, "id").unwrap()), ["u-1", "u \"2\""]);
+        assert_eq!(all(&Keys::column(b"a;b\nc;d\n", "2").unwrap()), ["b", "d"]);
+        assert_eq!(all(&Keys::column(b"x\ty\n1\t2\n", "y").unwrap()), ["2"]);
+        let no = |column| Keys::column(text, column).unwrap_err();
+        assert_eq!(no("uid"), "found no column uid, allowed: name, id");
+        assert_eq!(no("3"), "line 1: found 2 columns, allowed: 3 or more");
+    }
+
+    #[test]
+    fn lines_of_a_csv_are_told_from_keys() {
+        let looks = |text: &str| Keys::lines(text.into()).looks_like_csv().is_some();
+        for csv in ["id,name\n1,a\n2,b\n", "a;b\nc;d\n", "a\tb\nc\td\n"] {
+            assert!(looks(csv), "{csv}");
+        }
+        for keys in ["a\nb\n", "a,b\n", "a,b\nc\n", "", "a,b,c\nd,e\n"] {
+            assert!(!looks(keys), "{keys}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::args::{Output, Simulate};
 use super::report::{self, json_line};
 use super::source::{self, Unreadable};
+use super::style::{paint, plain, BAD, STRONG, WARNING};
 use super::Exit;
 use crate::bucket::VersionIndex;
 use crate::config::{Config, Millis, Rollout};
@@ -23,6 +24,9 @@ use crate::engine::{
 
 use flow::Flow;
 use keys::{Carrier, Keys};
+
+/// How many made-up users a change is tried on.
+const MADE_UP: u64 = 10_000;
 
 /// From how many decisions on a progress bar is worth showing.
 const LONG: u64 = 500_000;
@@ -59,8 +63,20 @@ pub fn run(args: &Simulate, out: &mut dyn Write, err: &mut dyn Write) -> io::Res
         }
     }
     let simulation = Simulation { keys: &keys, now };
+    if args.column.is_none() {
+        if let Some(line) = keys.looks_like_csv() {
+            let file = plain(args.keys_from.as_deref().unwrap_or_default());
+            let (mark, line) = (paint(WARNING, "warning:"), line.escape_ascii());
+            writeln!(
+                err,
+                "{}: {mark} the lines look like CSV ({line}), and a whole line is taken for a key; name a \
+                 column with --column",
+                paint(STRONG, file)
+            )?;
+        }
+    }
     if args.list {
-        simulation.list(&new, args.output, out)?;
+        simulation.list(&new, old.as_ref(), args.output, out)?;
     } else {
         simulation.compare(&new, old.as_ref(), args, out)?;
     }
@@ -68,7 +84,7 @@ pub fn run(args: &Simulate, out: &mut dyn Write, err: &mut dyn Write) -> io::Res
 }
 
 fn complain(err: &mut dyn Write, file: &str, why: &str) -> io::Result<Exit> {
-    writeln!(err, "{} {file}: {why}", super::style::paint(super::style::BAD, "cohort:"))?;
+    writeln!(err, "{} {}: {why}", paint(BAD, "cohort:"), plain(file))?;
     Ok(Exit::Unreadable)
 }
 
@@ -81,7 +97,10 @@ fn population(args: &Simulate) -> Result<Keys, (String, String)> {
         return Err(no("standard input can be only one of the files".into()));
     }
     let text = source::bytes(file).map_err(|why: Unreadable| no(why.to_string()))?;
-    let keys = Keys::lines(text);
+    let keys = match &args.column {
+        Some(column) => Keys::column(&text, column).map_err(no)?,
+        None => Keys::lines(text),
+    };
     if keys.count() == 0 {
         Err(no("found no keys, allowed: one a line".into()))
     } else {
@@ -149,34 +168,93 @@ struct Line<'a> {
     rollout: &'a str,
     key: std::borrow::Cow<'a, str>,
     bucket: Option<u32>,
+    /// The version before, of a key that moves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<&'a str>,
     version: &'a str,
 }
 
+impl Line<'_> {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Self { rollout, key, bucket, from, version } = self;
+        let bucket = bucket.map_or("-".into(), |bucket| bucket.to_string());
+        let from = from.map_or(String::new(), |from| format!("{from} -> "));
+        writeln!(out, "{rollout} {} {bucket} {from}{version}", plain(key))
+    }
+}
+
 impl Simulation<'_> {
-    fn list(&self, plan: &Plan, output: Output, out: &mut dyn Write) -> io::Result<()> {
+    /// A line for each key; with an old configuration for each that moves.
+    fn list(
+        &self,
+        plan: &Plan,
+        old: Option<&Plan>,
+        output: Output,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         let (mut key, mut scratch) = (Vec::new(), Vec::new());
+        let turn = Cell::new(0);
         for rollout in plan.rollouts() {
-            let turn = Cell::new(0);
             let side = Side::new(plan, rollout, self, &turn);
+            let before = old.and_then(|old| {
+                let position = old.rollout_named(&rollout.name)?;
+                Some(Side::new(old, old.rollouts().get(position)?, self, &turn))
+            });
+            if old.is_some() && before.is_none() {
+                // Whoever is in a new rollout has not come from anywhere.
+                continue;
+            }
             for position in 0..self.keys.count() {
                 self.keys.write(position, &side.carrier, &mut key);
                 let decision = side.decide(&key, &mut scratch);
+                let version = side.name(decision.version);
+                let from = before.as_ref().map(|before| {
+                    self.keys.write(position, &before.carrier, &mut key);
+                    before.name(before.decide(&key, &mut scratch).version)
+                });
+                if from == Some(version) {
+                    continue;
+                }
+                self.keys.write(position, &side.carrier, &mut key);
                 let line = Line {
                     rollout: &rollout.name,
                     key: String::from_utf8_lossy(&key),
                     bucket: decision.bucket,
-                    version: side.name(decision.version),
+                    from,
+                    version,
                 };
                 match output {
                     Output::Json => json_line(out, &line)?,
-                    Output::Text => {
-                        let bucket = line.bucket.map_or("-".into(), |bucket| bucket.to_string());
-                        writeln!(out, "{} {} {bucket} {}", line.rollout, line.key, line.version)?;
-                    }
+                    Output::Text => line.text(out)?,
                 }
             }
         }
         Ok(())
+    }
+
+    /// Puts every key through one rollout, and through what it was before.
+    fn flow<'a>(
+        &self,
+        after: &Side<'a>,
+        before: Option<&Side<'a>>,
+        done: &dyn Fn(u64),
+    ) -> Flow<'a> {
+        let (mut flow, columns) = Flow::new(after, before);
+        let (mut key, mut scratch) = (Vec::new(), Vec::new());
+        for position in 0..self.keys.count() {
+            self.keys.write(position, &after.carrier, &mut key);
+            let decision = after.decide(&key, &mut scratch);
+            let earlier = before.map(|before| {
+                self.keys.write(position, &before.carrier, &mut key);
+                let version = before.decide(&key, &mut scratch).version;
+                columns.get(version).copied().unwrap_or_default()
+            });
+            flow.count(decision.version, decision.reason, earlier);
+            if position.is_multiple_of(0x4000) {
+                done(0x4000 * (1 + u64::from(before.is_some())));
+            }
+        }
+        flow
     }
 
     fn compare(
@@ -197,24 +275,7 @@ impl Simulation<'_> {
                 let position = plan.rollout_named(&rollout.name)?;
                 Some(Side::new(plan, plan.rollouts().get(position)?, self, &turn))
             });
-            let (mut flow, columns) = Flow::new(&after, before.as_ref());
-            let (mut key, mut scratch) = (Vec::new(), Vec::new());
-            for position in 0..self.keys.count() {
-                self.keys.write(position, &after.carrier, &mut key);
-                let decision = after.decide(&key, &mut scratch);
-                let earlier = before.as_ref().map(|before| {
-                    self.keys.write(position, &before.carrier, &mut key);
-                    columns
-                        .get(before.decide(&key, &mut scratch).version)
-                        .copied()
-                        .unwrap_or_default()
-                });
-                flow.count(decision.version, decision.reason, earlier);
-                if position.is_multiple_of(0x4000) {
-                    bar.inc(0x4000 * (1 + u64::from(before.is_some())));
-                }
-            }
-            flows.push(flow);
+            flows.push(self.flow(&after, before.as_ref(), &|decisions| bar.inc(decisions)));
         }
         bar.finish_and_clear();
         for (index, (flow, rollout)) in flows.iter().zip(new.rollouts()).enumerate() {
@@ -236,6 +297,26 @@ impl Simulation<'_> {
         }
         Ok(())
     }
+}
+
+/// Who among made-up users moves in the rollout called `name`, as a table of before and after.
+pub fn moved(
+    before: &Plan,
+    after: &Plan,
+    name: &str,
+    now: Millis,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let rollout = |plan: &Plan| plan.rollout_named(name);
+    let (Some(old), Some(new)) = (rollout(before), rollout(after)) else { return Ok(()) };
+    let (Some(old), Some(new)) = (before.rollouts().get(old), after.rollouts().get(new)) else {
+        return Ok(());
+    };
+    let (keys, turn) = (Keys::MadeUp(MADE_UP), Cell::new(0));
+    let after = Side::new(after, new, now, &turn);
+    let before = Side::new(before, old, now, &turn);
+    let flow = Simulation { keys: &keys, now }.flow(&after, Some(&before), &|_| ());
+    table::before_and_after(&flow, old, new, out)
 }
 
 /// Names the rollouts that are in the old configuration only.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::super::report::json_line;
-use super::super::style::{self, paint, FAINT, GOOD, STRONG, WARNING};
+use super::super::style::{self, paint, plain, FAINT, GOOD, STRONG, WARNING};
 use super::flow::Flow;
 use crate::config::Rollout;
 use crate::engine::Reason;
@@ -51,7 +51,8 @@ pub fn text(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let noun = if keys == 1 { "key" } else { "keys" };
-    let head = format!("{} {noun} as {}, salt {}", grouped(keys), flow.carrier, flow.salt);
+    let head =
+        format!("{} {noun} as {}, salt {}", grouped(keys), plain(&flow.carrier), plain(flow.salt));
     writeln!(out, "{}  {}", paint(STRONG, flow.rollout), paint(FAINT, head))?;
     let width = flow.versions.iter().map(|tally| tally.name.len()).max().unwrap_or(0).max(7);
     writeln!(out, "  {:width$}  {:>9}  {:>9}  {:>11}", "version", "wanted", "actual", "users")?;
@@ -74,6 +75,24 @@ pub fn text(
         Some(None) => writeln!(out, "  The rollout is new: there is nothing to compare with."),
         Some(Some(before)) => moves(flow, rollout, before, out),
     }
+}
+
+/// What each version had and has, and who moves.
+pub fn before_and_after(
+    flow: &Flow<'_>,
+    before: &Rollout,
+    rollout: &Rollout,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let width = flow.versions.iter().map(|tally| tally.name.len()).max().unwrap_or(0).max(7);
+    writeln!(out, "  {:width$}  {:>9}  {:>9}", "version", "before", "after")?;
+    for (position, tally) in flow.versions.iter().enumerate() {
+        let old: u64 = flow.versions.iter().filter_map(|later| later.from.get(position)).sum();
+        let (old, new) = (flow.share(old), flow.share(tally.users));
+        let name = paint(style::version(position), format!("{:width$}", tally.name));
+        writeln!(out, "  {name}  {:>9}  {:>9}", format!("{old:.3} %"), format!("{new:.3} %"))?;
+    }
+    moves(flow, rollout, before, out)
 }
 
 /// Why, where it is not by the hash for everybody.
@@ -137,7 +156,7 @@ fn moves(
 fn causes(rollout: &Rollout, before: &Rollout) -> String {
     let mut causes = Vec::new();
     if rollout.salt != before.salt {
-        causes.push(format!("the salt was {}", before.salt));
+        causes.push(format!("the salt was {}", plain(&before.salt)));
     }
     if rollout.scheme != before.scheme {
         causes.push("the hashScheme was another".to_owned());

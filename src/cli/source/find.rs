@@ -2,9 +2,12 @@
 
 use base64ct::{Base64, Encoding};
 
+use super::envelope;
 use super::tree::{Data, Member, Node, Position};
+use super::Problem;
+use crate::document::suggest::closest;
 
-/// A configuration as a document carries it.
+/// A Wasm plugin in a document, or a document that is a configuration.
 #[derive(Debug)]
 pub struct Found {
     /// What carries it (`WasmPlugin shop/cohort`); `None`: the document is the configuration.
@@ -12,31 +15,41 @@ pub struct Found {
     /// Where the configuration, or what should have it, begins.
     pub at: Position,
     pub body: Body,
-    /// Whether it is a configuration of this filter by its looks.
-    ours: bool,
+    /// What is wrong with what carries it.
+    pub envelope: Vec<Problem>,
+    /// The same for plugins that one request passes, as far as the file tells.
+    pub chain: String,
+    /// Whether it is of this filter by its looks.
+    pub ours: bool,
 }
 
 /// The configuration itself.
 #[derive(Debug)]
 pub enum Body {
-    /// A tree, as in a `pluginConfig` or a protobuf `Struct`.
+    /// A tree that reaches the filter as JSON, as a `pluginConfig` does.
     Tree(Node),
+    /// A tree that reaches the filter as a protobuf `Struct`.
+    Struct(Node),
     /// A text that the proxy hands to the filter as it is; the node is the one that holds it.
     Text(String, Option<Node>),
+    /// It comes by discovery from elsewhere.
+    Discovered,
 }
 
-/// Every configuration of this filter in the documents of one file.
+/// Every Wasm plugin in the documents of one file, and every document that is a configuration.
 ///
-/// A Wasm plugin is ours if its configuration has our keys or its module our name, or if it is the only
-/// one there is.
+/// A plugin is ours if its configuration has our keys, or if its module or its own name has ours.
 pub fn find(documents: &[Node]) -> Vec<Found> {
     let mut all = Vec::new();
     for document in documents {
         document_of(document, &mut all);
     }
-    let only = all.len() == 1;
-    all.retain(|found| found.ours || only);
     all
+}
+
+/// Whether a document is one that Envoy itself reads.
+pub fn is_envoy(document: &Node) -> bool {
+    document.get("apiVersion").is_none() && !document.members().is_empty() && !is_plain(document)
 }
 
 fn document_of(document: &Node, all: &mut Vec<Found>) {
@@ -56,7 +69,9 @@ fn document_of(document: &Node, all: &mut Vec<Found>) {
                 let url = ["image", "http"]
                     .into_iter()
                     .find_map(|source| plugin.at_keys(&["code", source, "url"]));
-                resource(document, "EnvoyExtensionPolicy", plugin, plugin.get("config"), url, all);
+                let names = ["name", "rootID"].map(|key| plugin.get(key));
+                let config = plugin.get("config");
+                resource(document, "EnvoyExtensionPolicy", (plugin, config), url, &names, all);
             }
         }
         Some(_) if document.get("items").is_some() => {
@@ -64,11 +79,15 @@ fn document_of(document: &Node, all: &mut Vec<Found>) {
                 document_of(item, all);
             }
         }
+        // Its schema is full of our keys' names.
+        Some("CustomResourceDefinition") => {}
         Some(_) => envoy(document, &Named::default(), all),
         None if is_plain(document) => all.push(Found {
             carrier: None,
             at: document.at,
             body: Body::Tree(document.clone()),
+            envelope: Vec::new(),
+            chain: String::new(),
             ours: true,
         }),
         None => envoy(document, &Named::default(), all),
@@ -84,8 +103,14 @@ fn has_our_keys(node: &Node) -> bool {
     node.get("rollouts").is_some() || node.get("segments").is_some()
 }
 
+/// The same, with a slip of the pen.
+fn has_nearly_our_keys(node: &Node) -> bool {
+    let ours = |member: &Member| closest(&member.key, &["rollouts", "segments"]).is_some();
+    node.members().iter().any(ours)
+}
+
 /// Keys at the top of an Envoy bootstrap, discovery answer, listener, filter or plugin.
-const ENVOY_KEYS: [&str; 24] = [
+const ENVOY_KEYS: [&str; 30] = [
     "@type",
     "admin",
     "apiVersion",
@@ -93,6 +118,8 @@ const ENVOY_KEYS: [&str; 24] = [
     "bootstrap_extensions",
     "bootstrapExtensions",
     "config",
+    "config_discovery",
+    "configDiscovery",
     "configs",
     "configuration",
     "dynamic_resources",
@@ -104,27 +131,38 @@ const ENVOY_KEYS: [&str; 24] = [
     "listeners",
     "node",
     "resources",
+    "route_config",
+    "routeConfig",
     "static_resources",
     "staticResources",
     "typed_config",
     "typedConfig",
+    "virtual_hosts",
+    "virtualHosts",
     "vm_config",
     "vmConfig",
 ];
 
 fn istio(document: &Node, kind: &str, plugin: Option<&Node>, all: &mut Vec<Found>) {
-    let config = plugin.and_then(|plugin| plugin.get("pluginConfig"));
-    let url = plugin.and_then(|plugin| plugin.get("url"));
-    resource(document, kind, plugin.unwrap_or(document), config, url, all);
+    let part = |key| plugin.and_then(|plugin| plugin.get(key));
+    let names = [part("pluginName"), None];
+    // The name of Envoy's own key, or a slip of the pen, still says whose it is.
+    let config = part("pluginConfig").or_else(|| {
+        let keys = plugin.map(Node::members).unwrap_or_default();
+        let meant = |member: &&Member| closest(&member.key, &["pluginConfig"]).is_some();
+        keys.iter().find(meant).map(|member| &member.value)
+    });
+    let plugin = (plugin.unwrap_or(document), config);
+    resource(document, kind, plugin, part("url"), &names, all);
 }
 
-/// A plugin in a Kubernetes resource: its configuration and the URL of its module.
+/// A plugin in a Kubernetes resource, with its configuration, the URL of its module and its names.
 fn resource(
     document: &Node,
     kind: &str,
-    plugin: &Node,
-    config: Option<&Node>,
+    (plugin, config): (&Node, Option<&Node>),
     url: Option<&Node>,
+    names: &[Option<&Node>],
     all: &mut Vec<Found>,
 ) {
     let name = |key| document.at_keys(&["metadata", key]).and_then(Node::text);
@@ -133,18 +171,27 @@ fn resource(
         (None, Some(name)) => format!("{kind} {name}"),
         _ => kind.to_owned(),
     };
-    let named = url.and_then(Node::text).is_some_and(|url| url.contains("cohort"));
+    let texts = [url, document.at_keys(&["metadata", "name"])];
+    let named = texts.iter().chain(names).flatten().filter_map(|node| node.text()).any(is_our_name);
     // A control plane hands over nothing at all for an object that is not there.
     let body = match config {
         Some(Node { data: Data::Null, .. }) | None => Body::Text(String::new(), None),
         Some(config) => Body::Tree(config.clone()),
     };
+    let where_it_is = ["selector", "targetRefs", "targetRef"]
+        .map(|key| document.at_keys(&["spec", key]).map(Node::brief).unwrap_or_default());
     all.push(Found {
         carrier: Some(full),
         at: config.unwrap_or(plugin).at,
-        ours: named || config.is_some_and(has_our_keys),
+        ours: named || config.is_some_and(|it| has_our_keys(it) || has_nearly_our_keys(it)),
         body,
+        envelope: envelope::resource(kind, document),
+        chain: format!("{} {}", name("namespace").unwrap_or_default(), where_it_is.join(" ")),
     });
+}
+
+fn is_our_name(text: &str) -> bool {
+    text.contains("cohort")
 }
 
 /// What an Envoy configuration says of a plugin on the way down to it.
@@ -154,6 +201,8 @@ struct Named {
     name: Option<String>,
     /// Whether the nearest `@type` (or `type_url`) is a Wasm filter's or service's.
     is_wasm: bool,
+    /// The place of the nearest connection manager.
+    chain: String,
 }
 
 fn envoy(node: &Node, outer: &Named, all: &mut Vec<Found>) {
@@ -164,6 +213,12 @@ fn envoy(node: &Node, outer: &Named, all: &mut Vec<Found>) {
     let mut here = outer.clone();
     if let Some(name) = text("name") {
         here.name = Some(name.to_owned());
+    }
+    if either(node, "http_filters", "httpFilters").is_some() {
+        here.chain = node.at.to_string();
+    }
+    if let Some(discovery) = either(node, "config_discovery", "configDiscovery") {
+        discovered(discovery, &here, all);
     }
     // A TypedStruct has the type that counts beside its own.
     let kind = text("type_url").or(text("typeUrl")).or(text("@type"));
@@ -180,49 +235,73 @@ fn envoy(node: &Node, outer: &Named, all: &mut Vec<Found>) {
     }
 }
 
+/// The value of a key in either of the spellings that protobuf's JSON has.
+pub fn either<'a>(node: &'a Node, snake: &str, camel: &str) -> Option<&'a Node> {
+    node.get(snake).or_else(|| node.get(camel))
+}
+
 fn is_wasm_type(url: &str) -> bool {
     url.ends_with(".wasm.v3.Wasm") || url.ends_with(".wasm.v3.WasmService")
 }
 
 /// Whether an object is an Envoy Wasm `PluginConfig` by its keys.
 fn is_plugin(node: &Node) -> bool {
-    node.get("vm_config").or(node.get("vmConfig")).is_some_and(|vm| !vm.members().is_empty())
+    either(node, "vm_config", "vmConfig").is_some_and(|vm| !vm.members().is_empty())
+}
+
+/// A filter whose configuration comes by discovery.
+fn discovered(discovery: &Node, named: &Named, all: &mut Vec<Found>) {
+    let types = either(discovery, "type_urls", "typeUrls").map(Node::items).unwrap_or_default();
+    if types.iter().filter_map(Node::text).any(is_wasm_type) {
+        all.push(Found {
+            carrier: Some(labelled(named.name.as_deref())),
+            at: discovery.at,
+            body: Body::Discovered,
+            envelope: Vec::new(),
+            chain: named.chain.clone(),
+            ours: named.name.as_deref().is_some_and(is_our_name),
+        });
+    }
+}
+
+fn labelled(name: Option<&str>) -> String {
+    name.map_or("Envoy filter".into(), |name| format!("Envoy filter {name}"))
 }
 
 fn plugin(node: &Node, named: &Named, all: &mut Vec<Found>) {
-    let label = named.name.as_deref().or(node.get("name").and_then(Node::text));
-    let carrier = match label {
-        Some(name) => format!("Envoy filter {name}"),
-        None => "Envoy filter".into(),
-    };
+    let own = ["name", "root_id", "rootId"].map(|key| node.get(key).and_then(Node::text));
+    let label = named.name.as_deref().or(own[0]);
     let configuration = node.get("configuration");
     let body = match configuration {
         Some(any) => any_of(any),
         None => Body::Text(String::new(), None),
     };
     let keys = match &body {
-        Body::Tree(tree) => has_our_keys(tree),
+        Body::Tree(tree) | Body::Struct(tree) => has_our_keys(tree) || has_nearly_our_keys(tree),
         Body::Text(text, _) => text.contains("\"rollouts\"") || text.contains("\"segments\""),
+        Body::Discovered => false,
     };
-    let module =
-        node.get("vm_config").or(node.get("vmConfig")).is_some_and(|vm| mentions(vm, "cohort"));
+    let code = either(node, "vm_config", "vmConfig").and_then(|vm| vm.get("code"));
+    let named_so = own.into_iter().flatten().chain(named.name.as_deref()).any(is_our_name);
     all.push(Found {
-        carrier: Some(carrier),
+        carrier: Some(labelled(label)),
         at: configuration.unwrap_or(node).at,
-        ours: keys || module,
+        ours: keys || named_so || code.is_some_and(mentions_us),
         body,
+        envelope: envelope::plugin(node),
+        chain: named.chain.clone(),
     });
 }
 
-/// Whether the code of a plugin is read from somewhere with `word` in its name.
-fn mentions(node: &Node, word: &str) -> bool {
-    node.text().is_some_and(|text| text.contains(word))
-        || node.items().iter().any(|item| mentions(item, word))
-        || node.members().iter().any(|member| mentions(&member.value, word))
+/// Whether the code of a plugin is read from somewhere with our name in it.
+fn mentions_us(node: &Node) -> bool {
+    node.text().is_some_and(is_our_name)
+        || node.items().iter().any(mentions_us)
+        || node.members().iter().any(|member| mentions_us(&member.value))
 }
 
 /// What Envoy hands to a plugin for a protobuf `Any`: the text of a `StringValue` or `BytesValue`, the
-/// JSON of a `Struct`.
+/// bytes of a `Struct`.
 fn any_of(any: &Node) -> Body {
     let url = any.get("@type").and_then(Node::text).unwrap_or_default();
     let value = any.get("value");
@@ -242,11 +321,11 @@ fn any_of(any: &Node) -> Body {
         }
     }
     if let Some(value) = value {
-        return Body::Tree(value.clone());
+        return Body::Struct(value.clone());
     }
     let members: Vec<Member> =
         any.members().iter().filter(|member| member.key != "@type").cloned().collect();
-    Body::Tree(Node { at: any.at, data: Data::Object(members) })
+    Body::Struct(Node { at: any.at, data: Data::Object(members) })
 }
 
 #[cfg(test)]
@@ -256,11 +335,13 @@ mod tests {
 
     /// What carries each configuration that is found, and how.
     fn found(text: &str) -> Vec<String> {
-        let found = find(&yaml::read(text).unwrap());
+        let found: Vec<Found> =
+            find(&yaml::read(text).unwrap()).into_iter().filter(|found| found.ours).collect();
         let words = |found: &Found| {
             let carrier = found.carrier.as_deref().unwrap_or("plain");
             let body = match &found.body {
-                Body::Tree(tree) => tree.brief(),
+                Body::Tree(tree) | Body::Struct(tree) => tree.brief(),
+                Body::Discovered => "discovered".into(),
                 Body::Text(text, _) => format!("text {text}"),
             };
             format!("{carrier}: {body}")
@@ -269,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_is_found_by_its_keys_or_alone_even_if_they_are_misspelled() {
+    fn a_configuration_is_found_by_its_keys_even_if_they_are_misspelled() {
         assert_eq!(found("rollouts: []"), ["plain: {rollouts: []}"]);
         assert_eq!(found("rolouts: []"), ["plain: {rolouts: []}"]);
         assert_eq!(found("rollouts: []\n---\nsegments: {}").len(), 2);
@@ -292,8 +373,13 @@ mod tests {
         assert_eq!(found(&(other.clone() + &ours)), ["WasmPlugin p: {rollouts: []}"]);
         assert_eq!(found(&(other.clone() + &misspelled)), ["WasmPlugin p: {rolouts: []}"]);
         assert_eq!(found(&(other.clone() + &without)), ["WasmPlugin p: text "]);
-        assert_eq!(found(&other), ["WasmPlugin p: {limit: 1}"]);
+        let renamed = plugin("oci://x/filter", "plugin_config: {rollout: []}");
+        assert_eq!(found(&renamed), ["WasmPlugin p: {rollout: []}"]);
+        assert!(found(&other).is_empty(), "alone or not, it is somebody else's");
         assert!(found(&(other.clone() + &other)).is_empty());
+        let resource = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n\
+                        spec: {names: {kind: WasmPlugin}, a: {vmConfig: {type: cohort}}}";
+        assert!(found(resource).is_empty());
     }
 
     #[test]
@@ -329,7 +415,8 @@ mod tests {
     #[test]
     fn an_any_is_what_envoy_hands_to_the_plugin() {
         let body = |any: &str| {
-            let plugin = format!("vm_config: {{runtime: v8}}\nconfiguration: {any}");
+            let plugin =
+                format!("root_id: cohort\nvm_config: {{runtime: v8}}\nconfiguration: {any}");
             found(&plugin).join("; ")
         };
         let any = |name: &str| format!("'@type': type.googleapis.com/google.protobuf.{name}");
