@@ -91,6 +91,7 @@ fn every_example_of_the_help_runs_as_it_is_pasted() {
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(folder.join("envoy")).unwrap();
     std::fs::create_dir_all(folder.join("istio")).unwrap();
+    std::fs::create_dir_all(folder.join("deploy")).unwrap();
     let checkout = std::fs::read_to_string(files().join("checkout.yaml")).unwrap();
     let indented = checkout.replace('\n', "\n    ");
     let plugin = format!(
@@ -101,7 +102,18 @@ fn every_example_of_the_help_runs_as_it_is_pasted() {
     for name in ["checkout.yaml", "live.yaml", "envoy/filter.yaml"] {
         std::fs::write(folder.join(name), &checkout).unwrap();
     }
-    std::fs::write(folder.join("istio/wasmplugin.yaml"), &plugin).unwrap();
+    for name in ["istio/wasmplugin.yaml", "deploy/wasmplugin.yaml", "wasmplugin.yaml"] {
+        std::fs::write(folder.join(name), &plugin).unwrap();
+    }
+    let policy = "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyExtensionPolicy\nmetadata: {name: cohort}\n\
+                  spec:\n  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: checkout}]\n  \
+                  wasm: [{name: cohort, code: {type: Image, image: {url: registry.example.com/cohort:1}}, config: \
+                  {rollouts: []}}]\n";
+    std::fs::write(folder.join("policy.yaml"), policy).unwrap();
+    let route =
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: checkout}\n\
+                 spec: {parentRefs: [{name: gateway}], rules: []}\n";
+    std::fs::write(folder.join("httproute.yaml"), route).unwrap();
     std::fs::write(folder.join("users.txt"), "a\nb\n").unwrap();
     std::fs::write(folder.join("users.csv"), "id,name\n1,a\n2,b\n").unwrap();
     copy("ingress.yaml", "ingress.yaml");
@@ -109,7 +121,7 @@ fn every_example_of_the_help_runs_as_it_is_pasted() {
     copy("scrape-plain.txt", "exec.out");
     std::fs::write(folder.join("wasmplugins.out"), &plugin).unwrap();
     // What a cluster answers.
-    let kubectl = "#!/bin/sh\ncase \"$1 $2\" in get*) cat $2.out;; exec*) cat exec.out;; esac\n";
+    let kubectl = "#!/bin/sh\ncase \"$1 $2\" in apply*) cat >/dev/null;; get*) cat $2.out;; exec*) cat exec.out;; esac\n";
     std::fs::write(folder.join("kubectl"), kubectl).unwrap();
     std::fs::set_permissions(folder.join("kubectl"), std::fs::Permissions::from_mode(0o755))
         .unwrap();

@@ -302,7 +302,10 @@ fn kubernetes_number(text: &str) -> Option<f64> {
         return Some(sign * whole as f64);
     }
     // With zeros in front and a digit above 7 it is no octal, and so decimal.
-    let size = number(&lower).or_else(|| number(lower.trim_start_matches('0')))?;
+    let digits = if number(&lower).is_some() { &lower } else { lower.trim_start_matches('0') };
+    number(digits)?;
+    // The grammar is that of the filter; the value is exact to the last bit.
+    let size: f64 = digits.parse().ok()?;
     Some(sign * size)
 }
 

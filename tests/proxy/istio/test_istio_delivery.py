@@ -400,18 +400,14 @@ async def test_a_struct_is_read_like_the_text_that_istio_makes_of_it(envoy: str 
     assert seen[0] == seen[1]
 
 
-@pytest.mark.parametrize(("weight", "refused"), [(12, False), (12.5, True)])
-async def test_a_fraction_in_a_struct_in_a_yaml_file_is_a_text_to_envoy(
-    envoy: str | None, weight: float, refused: bool
+async def test_a_fraction_in_a_struct_in_a_yaml_file_is_a_text_to_envoy_and_a_number_to_the_filter(
+    envoy: str | None,
 ) -> None:
-    """Envoy's own reading of YAML: why `envoy/filter.yaml` has its configuration as text."""
-    config = {"rollouts": [{"name": "checkout", **half(weight), "hashKey": [{"header": "x-user-id"}]}]}
+    config = {"rollouts": [{"name": "checkout", **half(12.5), "hashKey": [{"header": "x-user-id"}]}]}
 
     def as_struct(file: dict[str, Any]) -> None:
         struct = "type.googleapis.com/google.protobuf.Struct"
         boots.wasm(file)["configuration"] = {"@type": struct, "value": config}
 
     async with Envoy(envoy=envoy, edit_filter=as_struct) as running:
-        assert await config_invalid(running) == refused
-        line = '$.rollouts[0].versions[1].weight: found a string "12.5"'
-        assert any(line in one for one in running.filter_log()) == refused
+        assert await config_invalid(running) == 0
