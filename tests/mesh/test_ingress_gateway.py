@@ -305,12 +305,17 @@ async def out(agent: Agent) -> bool:
 async def test_the_module_out_of_reach_leaves_no_door_open(shop: Shop) -> None:
     """A pod that starts while the registry is away: FAIL_OPEN lets everything pass, and says that it is ready."""
     await shop.weight(50)
-    await shop.kube.patch("WasmPlugin", "cohort", {"spec": {"url": shop.mesh.another("0.1.3")}}, "istio-ingress")
-    await shop.kube.stop("docker-registry")
-    shutil.rmtree("/var/lib/istio/data", ignore_errors=True)
     late = Agent(shop.mesh, "gw-7d4f-ccccc", "istio-ingress", "router", {"istio": "ingressgateway"}, tags=TAGS)
+    agents = [shop.gateway, late]
     try:
-        async with late, Prometheus(shop.folder, [shop.gateway, late], (f"{CONTROL}:15014",)) as prometheus:
+        async with Prometheus(shop.folder, agents, (f"{CONTROL}:15014",)) as prometheus, AsyncExitStack() as stack:
+            seen = lambda: prometheus.query("cohort_config_invalid")  # noqa: E731
+            await until(seen, "Prometheus knows that the workload has the plugin", timeout=30, every=0.2)
+            url = shop.mesh.another("0.1.3")
+            await shop.kube.patch("WasmPlugin", "cohort", {"spec": {"url": url}}, "istio-ingress")
+            await shop.kube.stop("docker-registry")
+            shutil.rmtree("/var/lib/istio/data", ignore_errors=True)
+            await stack.enter_async_context(late)
             url = f"http://{late.address}:8080"
             await reached(url)
             assert total(await late.stats(), "cohort_config_invalid") == 0
