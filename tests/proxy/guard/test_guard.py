@@ -387,6 +387,8 @@ async def test_a_rollout_changed_and_changed_back_begins_anew(lab: Lab, between:
             "no rollout": config(),
         }[between]
     )
+    # It is known to be in force from its first tick on.
+    await lab.proxy.metrics_when(lambda m: not held_out(m), "the change in force")
     await lab.apply(one)
     answers = await lab.everybody(canaries[:40])
     assert {(a.reason, a.served_by) for a in answers.values()} == {("HASH", "checkout-v2")}
