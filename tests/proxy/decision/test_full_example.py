@@ -328,6 +328,7 @@ async def polls_at_once(shop: Shop) -> bool:
 
 async def slow_to_be_ready(shop: Shop) -> bool:
     """Whether a cluster that takes one and a half seconds to say that it is ready is held out."""
+    await until(shop.held_out, "the state to begin with", holds=lambda now: not now)
     shop.prober.reset(delay=1.5)
     try:
         return await shop.happens(shop.held_out, "held out", within=4)
