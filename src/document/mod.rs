@@ -1,7 +1,7 @@
 //! Documents: values and their places, what may stand where, and every problem with its path.
 //!
-//! The readers know nothing of rollouts. [`shape`] declares objects, [`read`] walks a [`Value`] by the
-//! declarations and leaves [`node::Node`]s and [`Problem`]s, and `schema` makes a JSON Schema of the same
+//! The readers know nothing of rollouts. `shape` declares objects, `read` walks a [`Value`] by the
+//! declarations and leaves `node::Node`s and [`Problem`]s, and `schema` makes a JSON Schema of the same
 //! declarations. `config` says what is declared and what the keys mean together.
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -1,13 +1,13 @@
 //! One configuration of the plugin in one worker: loading it, keeping it alive, ticking.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
 use crate::config::{Config, Millis};
 use crate::engine::Plan;
 use crate::hash::fingerprint;
 
-use super::host::Shared;
+use super::host::{MetricId, Shared};
 use super::loaded::LoadedConfig;
 use super::tick::{self, Poll};
 use super::{metrics, neighbours, registry, Host, Identity, Stream};
@@ -39,6 +39,8 @@ const POLLS: usize = 10_000;
 pub struct Plugin {
     loaded: Rc<LoadedConfig>,
     identity: Identity,
+    /// The gauge of whether the plugin runs without a valid configuration, made with its first value.
+    config_invalid: OnceCell<Option<MetricId>>,
     /// Health checks that are under way and the proxy's token for each, oldest first.
     polls: RefCell<Vec<(u32, Poll)>>,
 }
@@ -240,8 +242,9 @@ impl Plugin {
     }
 
     fn publish_invalid(&self, host: &impl Host, is: bool) {
-        if let Some(id) = metrics::CONFIG_INVALID.define(host, &self.identity.plugin, &[]) {
-            host.record(id, u64::from(is));
+        let define = || metrics::CONFIG_INVALID.define(host, &self.identity.plugin, &[]);
+        if let Some(id) = self.config_invalid.get_or_init(define) {
+            host.record(*id, u64::from(is));
         }
     }
 

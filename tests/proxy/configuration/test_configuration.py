@@ -38,13 +38,13 @@ async def test_a_first_configuration_that_is_bad_starts_without_rollouts(launch:
     assert reply.status == 200
     assert reply.told["service"] == "checkout-v1", "the route table's default"
     assert not [n for n in reply.reached_names if n.replace("_", "-").startswith("x-cohort")]
-    assert await invalid(proxy) == 1
+    await until(lambda: invalid(proxy), "the gauge", holds=lambda now: now == 1)
     assert any("[error]" in line and says in line for line in proxy.filter_log()), proxy.log()
 
     await proxy.configure(config(rollout(100)))
     reply = await get(proxy.address, headers=[("x-user-id", "u")])
     assert reply.told["service"] == "checkout-v2"
-    assert await invalid(proxy) == 0
+    await until(lambda: invalid(proxy), "the gauge", holds=lambda now: now == 0)
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -57,7 +57,7 @@ async def test_an_update_that_is_bad_is_refused_and_the_last_good_one_stays(prox
     assert any("[error]" in line and says in line for line in proxy.filter_log()), proxy.log()
     reply = await get(proxy.address, headers=[("x-user-id", "u")])
     assert (reply.status, reply.told["service"]) == (200, "checkout-v2")
-    assert await invalid(proxy) == 0
+    await until(lambda: invalid(proxy), "the gauge", holds=lambda now: now == 0)
 
 
 async def test_a_bad_configuration_that_was_the_first_one_does_no_harm_when_it_comes_again(launch: Launch):
@@ -93,7 +93,7 @@ async def test_no_rollouts_is_a_good_configuration_that_does_nothing(proxy: Envo
     reply = await get(proxy.address, headers=[("x-user-id", "u")])
     assert (reply.status, reply.told["service"]) == (200, "checkout-v1")
     assert not [name for name in reply.reached_names if "cohort" in name]
-    assert await invalid(proxy) == 0
+    await until(lambda: invalid(proxy), "the gauge", holds=lambda now: now == 0)
 
 
 async def test_numbers_may_come_as_protobuf_writes_them(proxy: Envoy):

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import re
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -387,6 +386,8 @@ async def test_a_rollout_changed_and_changed_back_begins_anew(lab: Lab, between:
             "no rollout": config(),
         }[between]
     )
+    # It is known to be in force from its first tick on.
+    await lab.proxy.metrics_when(lambda m: not held_out(m), "the change in force")
     await lab.apply(one)
     answers = await lab.everybody(canaries[:40])
     assert {(a.reason, a.served_by) for a in answers.values()} == {("HASH", "checkout-v2")}
@@ -490,12 +491,7 @@ async def test_client_errors_roll_nothing_back(lab: Lab):
 
 async def goes_away(lab: Lab, user: str, *, after: int) -> None:
     """Asks and hangs up: at once, or after so many bytes of the answer."""
-    # A small window, so that most of a long answer stays with the proxy.
-    plug = socket.socket()
-    plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
-    plug.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(plug, lab.proxy.address)
-    reader, writer = await asyncio.open_connection(sock=plug)
+    reader, writer = await asyncio.open_connection(*lab.proxy.address)
     before = (await lab.v2.counts())["requests"]
     writer.write(request(headers=[("x-user-id", user)]))
     await writer.drain()

@@ -30,10 +30,9 @@ from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2 as 
 from google.protobuf import json_format
 from istiod import EXTENSION_CONFIG, MANIFESTS, Istiod, ask_by_ads, built, extension_config, fetched, wasm_spec
 from lab.client import ask, users
-from lab.envoy import Envoy, module
+from lab.envoy import COMMAND, Envoy, module
 from lab.service import Service
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 ANSWERS = Path(__file__).parent / "answers"
 ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 
@@ -157,7 +156,7 @@ async def test_an_envoy_that_gets_it_decides_as_the_command_says(name: str, tmp_
     assert {one.status for one in answers.values()} == {200}
     keys = tmp_path / "keys"
     keys.write_text("\n".join(users(1000)))
-    command = [str(REPOSITORY / "target/release/cohort"), "simulate", str(config), "--keys-from", str(keys)]
+    command = [str(COMMAND), "simulate", str(config), "--keys-from", str(keys)]
     told = subprocess.run([*command, "--list", "--output", "json"], check=True, capture_output=True, text=True)
     wanted = {one["key"]: one["version"] for one in map(json.loads, told.stdout.splitlines())}
     assert {user: one.served_by for user, one in answers.items()} == wanted
