@@ -12,8 +12,7 @@ on_both_rigs!(
     what_another_instance_decided_stays_where_there_is_no_configuration,
 );
 
-const ANONYMOUS: &str =
-    r#""hashKey": [{"header": "x-user-id"}], "anonymousId": {"cookie": {"name": "anon"}}"#;
+const ANONYMOUS: &str = r#""anonymousId": {"cookie": {"name": "anon"}}"#;
 
 fn requests_of_one_client_that_come_together_share_an_id<R: Rig>() {
     let mut worker = Worker::<R>::with(&checkout(ANONYMOUS));
@@ -107,7 +106,7 @@ fn the_cookies_of_one_answer_are_bounded<R: Rig>() {
         .map(|number| {
             format!(
                 r#"{{"name": "r{number}", "versions": [{{"name": "a"}}, {{"name": "b", "weight": 100}}],
-                    "pin": {{"cookie": {{"name": "p{number}"}}}}, {ANONYMOUS}}}"#
+                    "hashKey": [{{"header": "x-user-id"}}], "pin": {{"cookie": {{"name": "p{number}"}}}}, {ANONYMOUS}}}"#
             )
         })
         .collect();
