@@ -332,7 +332,7 @@ mod tests {
     fn all(keys: &Keys) -> Vec<String> {
         let mut key = Vec::new();
         let one = |position| {
-            keys.write(position, &Carrier::Nothing, &mut key);
+            keys.write(position, &carrier(&[]), &mut key);
             String::from_utf8_lossy(&key).into_owned()
         };
         (0..keys.count()).map(one).collect()

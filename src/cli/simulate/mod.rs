@@ -313,9 +313,10 @@ pub fn moved(
         return Ok(());
     };
     let (keys, turn) = (Keys::MadeUp(MADE_UP), Cell::new(0));
-    let after = Side::new(after, new, now, &turn);
-    let before = Side::new(before, old, now, &turn);
-    let flow = Simulation { keys: &keys, now }.flow(&after, Some(&before), &|_| ());
+    let simulation = Simulation { keys: &keys, now };
+    let after = Side::new(after, new, &simulation, &turn);
+    let before = Side::new(before, old, &simulation, &turn);
+    let flow = simulation.flow(&after, Some(&before), &|_| ());
     table::before_and_after(&flow, old, new, out)
 }
 
