@@ -54,7 +54,7 @@ fi
 
 # Above this estimate of a function's cost LLVM does not inline it. Its own for this level, 225, makes a tenth
 # more of code and no request cheaper (docs/performance.md).
-inlining=-Cllvm-args=-inline-threshold=75
+inlining=-Cllvm-args=-inline-threshold=30
 
 # The module holds the paths of the sources it was built from, for messages of a panic. Without the part that
 # is this machine's own, the same commit gives the same bytes wherever it is built, and tells nobody's folders.
@@ -77,7 +77,7 @@ case $do in
             say "wasm-opt -O3"
             wasm-opt -O3 --enable-bulk-memory --enable-multivalue --enable-mutable-globals \
                 --enable-nontrapping-float-to-int --enable-reference-types --enable-sign-ext \
-                "$built" -o target/cohort.wasm.new
+                --merge-similar-functions -O3 "$built" -o target/cohort.wasm.new
         else
             say "not optimised: no wasm-opt on PATH (binaryen); the filter works all the same"
             cp "$built" target/cohort.wasm.new

@@ -3,18 +3,16 @@
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 
-use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
 use crate::bucket::{Split, VersionIndex};
-use crate::config::{Choice, Config, Count, KeySource, Mode, Overrides, Pin, Require, Rollout};
+use crate::config::{Choice, Config, Count, KeySource, Mode, Overrides, Pin, Rollout};
 use crate::hash::Scheme;
 
-use super::condition::within;
+use super::overrides::{asked_for, meets};
 use super::pin::{open, seal, Opened};
 use super::verdict::{
-    Brought, Decision, Hold, Ignored, Override, PinSeen, Reason, Saw, Source, Unmet, Verdict,
-    Witness,
+    Brought, Decision, Hold, Ignored, Override, PinSeen, Reason, Saw, Source, Verdict, Witness,
 };
 use super::Request;
 
@@ -394,31 +392,5 @@ impl Rollout {
         } else {
             self.stable
         }
-    }
-}
-
-/// The version that an override's value stands for.
-fn asked_for(rollout: &Rollout, overrides: &Overrides, value: &[u8]) -> Option<VersionIndex> {
-    let word = overrides.values.iter().find(|(word, _)| word.as_bytes() == value);
-    word.map(|(_, version)| *version).or_else(|| rollout.version_named(value))
-}
-
-/// Whether a request may override; else what it lacks.
-fn meets(require: &Require, request: &Request<'_>) -> Result<(), Unmet> {
-    if require.addresses.as_ref().is_some_and(|networks| !within(networks, request)) {
-        return Err(Unmet::Addresses);
-    }
-    let Some(secret) = &require.secret else { return Ok(()) };
-    // Nothing is no secret, also where the configuration holds the hash of nothing.
-    let Some(given) = request.header(&secret.header).filter(|given| !given.is_empty()) else {
-        return Err(Unmet::NoSecret);
-    };
-    let given = Sha256::digest(given);
-    // Without a shortcut, so that the time does not tell how much of the hash was right.
-    let differs = given.iter().zip(&secret.sha256).fold(0, |differs, (a, b)| differs | (a ^ b));
-    if differs == 0 {
-        Ok(())
-    } else {
-        Err(Unmet::Secret)
     }
 }

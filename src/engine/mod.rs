@@ -4,6 +4,7 @@ mod condition;
 mod decide;
 pub mod guard;
 mod health;
+mod overrides;
 mod pin;
 mod plan;
 mod ramp;
