@@ -56,7 +56,7 @@ impl RequestCase {
         let exchange = get("/").replace(":path", latin1(&self.target));
         let exchange = exchange.replace(":method", &self.method).host(&self.host).from(&self.from);
         let exchange = match &self.principal {
-            Some(id) => exchange.from_principal(id),
+            Some(id) => exchange.sent_by(id),
             None => exchange,
         };
         let headers = self.headers.iter();

@@ -252,12 +252,10 @@ fn clusters_and_their_header_come_together() {
 fn the_host_is_no_header() {
     let allowed =
         "allowed: a header name of 1 to 256 letters, digits and !#$%&'*+-.^_`|~ other than host";
-    let named = format!(
-        r#"{{"rollouts": [{{"name": "a", "versions": [{{"name": "a"}}, {{"name": "b", "weight": 1}}],
-            "hashKey": [{{"header": "Host"}}, {{"host": true}}]}}]}}"#
-    );
+    let named = r#"{"rollouts": [{"name": "a", "versions": [{"name": "a"}, {"name": "b", "weight": 1}],
+            "hashKey": [{"header": "Host"}, {"host": true}]}]}"#;
     assert_eq!(
-        lines(&named),
+        lines(named),
         [format!(
             "$.rollouts[0].hashKey[0].header: found \"Host\", {allowed} (did you mean {{\"host\": true}}?)"
         )]

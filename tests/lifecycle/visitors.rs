@@ -121,7 +121,7 @@ fn the_cookies_of_one_answer_are_bounded<R: Rig>() {
             seen.cookies().into_iter().map(|line| line.split(';').next().unwrap().to_owned());
         let pairs: Vec<String> = pairs.collect();
         counts.push(pairs.len());
-        assert!(jar.len() > 0 || pairs.iter().any(|pair| pair.starts_with("anon=")));
+        assert!(!jar.is_empty() || pairs.iter().any(|pair| pair.starts_with("anon=")));
         jar.extend(pairs);
     }
     assert_eq!(counts, [20, 20, 11, 0]);

@@ -160,7 +160,7 @@ impl Exchange {
     }
 
     /// From a peer that showed a certificate with this URI.
-    pub fn from_principal(mut self, id: &str) -> Self {
+    pub fn sent_by(mut self, id: &str) -> Self {
         self.state.principal = Some(id.into());
         self
     }

@@ -1,4 +1,4 @@
-"""A release by `cohort set` alone, on the file that a running Envoy watches: blue-green, the way back, the kill switch."""
+"""A release by `cohort set` alone, on the file that a running Envoy watches: blue-green, back, the kill switch."""
 
 from __future__ import annotations
 
