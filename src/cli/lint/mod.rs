@@ -5,6 +5,7 @@ mod chains;
 mod implies;
 mod routes;
 mod tables;
+mod visitors;
 mod written;
 
 use std::collections::HashMap;
@@ -52,6 +53,13 @@ pub fn warnings(document: &Document, now: Millis) -> Vec<Warning> {
             place.salt(&mut earlier, &mut found);
             place.header(&mut earlier, &mut found);
             place.ramp(now, &mut found);
+        }
+        if let Some(pins) = visitors::pins(&config.rollouts) {
+            let text = format!(
+                "{pins} of them pin the same request: a browser sends all of these cookies with every \
+                 request, and servers take no more than some kilobytes of headers"
+            );
+            found.push((Path::default().key("rollouts"), text));
         }
     }
     let finder = document.tree.as_ref().map(Finder::new);
@@ -158,12 +166,27 @@ impl<'a> Place<'a> {
                 );
                 found.push((self.path.key(key).key("cookie"), text));
             }
+            if let Some((host, domain)) =
+                visitors::outside(self.rollout, cookie).zip(cookie.domain.as_deref())
+            {
+                let text = format!(
+                    "{} is not in {domain}, so that a browser would refuse the cookie there: it is handed \
+                     out without a domain",
+                    plain(&host)
+                );
+                found.push((self.path.key(key).key("cookie"), text));
+            }
         }
     }
 
-    /// Weights that nobody's key is ever held against.
+    /// Keys that tell no users apart, and weights that nobody's key is ever held against.
     fn key(&self, found: &mut Found) {
         let rollout = self.rollout;
+        for (index, source) in rollout.hash_key.iter().enumerate() {
+            if let Some(text) = visitors::changing(source) {
+                found.push((self.path.key("hashKey").index(index), text));
+            }
+        }
         if !rollout.hash_key.is_empty() || rollout.anonymous_id.is_some() {
             return;
         }
