@@ -232,36 +232,59 @@ def new_id(part: int) -> Look:
     return look
 
 
+async def told(shop: Shop, *args: str) -> dict[str, Any]:
+    """What the command says of a request, of the configuration that is in force."""
+    argv = [str(COMMAND), "explain", "-", "--url", "http://shop.example.com/checkout", "--output", "json", *args]
+    text = json.dumps(shop.proxy.config)
+    done = await asyncio.to_thread(subprocess.run, argv, input=text, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
 def explained(*args: str) -> Look:
     """The rule that decided, as the command says it: the filter itself tells no rule's name."""
 
     async def look(shop: Shop) -> str | None:
-        argv = [str(COMMAND), "explain", "-", "--url", "http://shop.example.com/checkout", "--output", "json", *args]
-        text = json.dumps(shop.proxy.config)
-        told = await asyncio.to_thread(subprocess.run, argv, input=text, capture_output=True, text=True, check=True)
-        return json.loads(told.stdout)["rule"]
+        return (await told(shop, *args))["rule"]
 
     return look
 
 
+#: A workload by its certificate.
+PEER = "spiffe://cluster.local/ns/shop/sa/web"
+
+
+def explained_of(principal: str, *headers: tuple[str, str]) -> Look:
+    """The reason for a request of a workload: certificates are shown in `test_principals.py`."""
+
+    async def look(shop: Shop) -> str:
+        args = [part for name, value in headers for part in ("-H", f"{name}: {value}")]
+        return (await told(shop, "--principal", principal, *args))["reason"]
+
+    return look
+
+
+#: Users whom the weights give the canary, and the others: round and round, for of each user only the first answer
+#: in ten seconds counts.
+CANARIES, OTHERS = (
+    itertools.cycle([u for u in users(20_000) if (arithmetic.bucket("checkout", u) < 5000) is inside])
+    for inside in (True, False)
+)
+
+
 def tripped(
-    *, canary: dict[str, Any], stable: dict[str, Any] | None = None, batch: int = 60, batches: int = 3, pause: float = 0
+    *, canary: dict[str, Any], stable: dict[str, Any] | None = None, batch: int = 60, batches: int = 4, pause: float = 0
 ) -> Look:
     """Whether the guard takes the canary out when the services behave like this."""
 
     async def look(shop: Shop) -> bool:
-        canaries, others = (
-            [u for u in users(20_000) if (arithmetic.bucket("checkout", u) < 5000) is inside][:batch]
-            for inside in (True, False)
-        )
         about = {"path": "/checkout", "headers": {"host": "shop.example.com", "x-forwarded-for": CLIENT_100}}
         await shop.v2.behave(**canary)
         await shop.v1.behave(**(stable or {}))
         try:
             for batch_number in range(batches):
                 # Side by side, so that every moment has seen as much of the one as of the other.
-                pairs = zip(others, canaries, strict=True) if stable else zip(canaries, strict=True)
-                await ask(shop.proxy.url, itertools.chain(*pairs), concurrency=64, **about)
+                some = itertools.chain(*itertools.islice(zip(OTHERS, CANARIES, strict=False), batch))
+                await ask(shop.proxy.url, some, concurrency=64, **about)
                 if batch_number < batches - 1:
                     with contextlib.suppress(TooLate):
                         await until(shop.held_out, "held out", timeout=pause or 1.0)
@@ -274,7 +297,7 @@ def tripped(
     return look
 
 
-FAILING = {"failure_ratio": 0.2}
+FAILING = {"failure_ratio": 0.3}
 SLOW = {"delay_ms": 600.0}
 
 
@@ -401,8 +424,12 @@ def both(*changes: Change) -> Change:
 
 def since(**ago: float) -> Change:
     """The ramp began that long ago, and the versions' own weight is another one than its steps'."""
-    start = datetime.now(timezone.utc) - timedelta(**ago)
-    return put(ramp__start=start.strftime("%Y-%m-%dT%H:%M:%SZ"), versions__1__weight=1)
+
+    def change(document: Document) -> None:
+        start = datetime.now(timezone.utc) - timedelta(**ago)
+        put(ramp__start=start.strftime("%Y-%m-%dT%H:%M:%SZ"), versions__1__weight=1)(document)
+
+    return change
 
 
 def a_rule_for(segment: str) -> Change:
@@ -523,6 +550,7 @@ LINES: dict[str, Line] = {
     "rollouts[0]/pin/cookie/httpOnly": Line(pin_has("HttpOnly"), "", False),
     "rollouts[0]/pin/cookie/sameSite": Line(pin_has("SameSite"), "Lax", "None"),
     "rollouts[0]/pin/cookie/partitioned": Line(pin_has("Partitioned"), None, True),
+    "rollouts[0]/pin/versions[0]": Line(pin_from_before, "PINNED", "stable"),
     "rollouts[0]/pin/generation": Line(pin_from_before, "PINNED", "2026-11-22"),
     "rollouts[0]/pin/signingKey": Line(pin_from_before, "PINNED", "YW5vdGhlciBzaXh0ZWVuIGJ5dGVz"),
     "rollouts[0]/overrides/header": Line(overridden(("x-canary", "canary")), OVERRIDE, "x-look"),
@@ -539,6 +567,9 @@ LINES: dict[str, Line] = {
     ),
     "rollouts[0]/inherit/addresses[0]": Line(
         decided(("x-cohort-checkout", "canary"), address=INSIDE), INHERITED, "172.16.0.0/12"
+    ),
+    "rollouts[0]/inherit/principals[0]": Line(
+        explained_of(PEER, ("x-cohort-checkout", "canary")), "INHERITED", "spiffe://cluster.local/ns/other/"
     ),
     "rollouts[0]/inherit/baggage": Line(
         decided(("baggage", "cohort-checkout=canary"), address=INSIDE), INHERITED, False

@@ -6,7 +6,7 @@ from typing import Any
 
 from conftest import Launch, config, rollout
 from lab import arithmetic
-from lab.client import users
+from lab.client import ask, users
 from lab.envoy import Envoy
 from lab.service import Service
 from lab.until import until
@@ -79,11 +79,11 @@ async def test_nothing_is_done_to_a_request_and_everything_is_counted(launch: La
 
 async def test_every_step_of_a_decision_is_counted_under_its_reason(proxy: Envoy):
     rules = [{"name": "bots", "match": [{"header": {"x-bot": {"present": True}}}], "version": "canary"}]
-    await proxy.configure(config(shadowed(0, name="steps", rules=rules)))
+    await proxy.configure(config(shadowed(50, name="steps", rules=rules)))
     asked = {
         "OVERRIDE": [("x-canary", "canary")],
         "RULE": [("x-bot", "1")],
-        "PINNED": [("cookie", "cohort-checkout=stable")],
+        "PINNED": [("cookie", "cohort-checkout=canary")],
         # A visitor without a key has an id for this one request, and is not given it.
         "HASH": [],
     }
@@ -133,22 +133,21 @@ async def test_each_decision_is_a_line_of_the_log_at_debug_level(launch: Launch)
             assert "rollout checkout (shadow): stable, OVERRIDE" in found[1]
 
 
-async def test_a_shadow_has_no_guard(proxy: Envoy, v1: Service):
+async def test_a_shadow_has_no_guard(proxy: Envoy, v2: Service):
     """All of its requests are answered by what the route table would use anyway, so that they say nothing
-    of a version. Its twin beside it, which is in force, trips."""
-    guard = {"window": "10s", "minRequests": 5, "slowerThan": "1ms", "maxSlowRatio": 0.1}
-    twin = rollout(50, name="twin", guard=guard, output={})
+    of a version. Its twin beside it decides the same for everybody, is in force, and trips."""
+    guard = {"window": "10s", "maxFailureRatio": 0.1}
+    twin = rollout(50, name="twin", salt="watched", guard=guard, output={"routeHeader": "x-cohort-checkout"})
     await proxy.configure(config(shadowed(50, name="watched", guard=guard), twin))
-    await v1.behave(delay_ms=10)
+    await v2.behave(failure_ratio=1.0)
     try:
-        for user in users(40):
-            assert (await get(proxy.address, headers=[("x-user-id", user)])).status == 200
+        await ask(proxy.url, users(200))
+        metrics = await proxy.metrics_when(
+            lambda m: m.sum("cohort_version_held_out", rollout="twin") == 1, "the twin's canary is held out"
+        )
     finally:
-        await v1.behave(delay_ms=0)
-    metrics = await proxy.metrics_when(
-        lambda m: m.sum("cohort_version_held_out", rollout="twin") == 1, "the twin's canary is held out"
-    )
+        await v2.behave(failure_ratio=0.0)
     labels = {"rollout": "watched"}
-    assert metrics.sum("cohort_requests_total", **labels) == 40
+    assert metrics.sum("cohort_requests_total", **labels) == 200
     assert metrics.sum("cohort_guard_trips_total", **labels) == 0
     assert metrics.sum("cohort_version_held_out", **labels) == 0

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from answering import answering, failing, versions
 from istiod import MANIFESTS, Istiod, Refused, built, manifest, plugin_name, proxy, settled, wasm_spec
 from lab import bootstrap as boots
 from lab.client import Answers, Load, ask, users
@@ -252,9 +253,8 @@ def other(name: str, fail: str = "FAIL_OPEN") -> dict[str, Any]:
 
 
 #: A canary that fails always, and a guard that sees it soon. `x-served-by` still tells who answered.
-FAILING = boots.answer_directly("x-cohort-checkout", ["canary"], "stable")
-FAILING[0]["direct_response"]["status"] = 503
-GUARD = {"window": "10s", "minRequests": 20, "maxFailureRatio": 0.1}
+FAILING = failing(versions())
+GUARD = {"window": "10s", "maxFailureRatio": 0.1}
 
 
 async def held_out(running: Envoy) -> bool:
@@ -278,7 +278,8 @@ async def test_a_neighbour_that_writes_shared_data_does_not_get_in_the_way(envoy
     keys = [b"", b"alive", b"cohort", b"checkout", b"guard", b"health", b"config", b"version", b"state", b"lock"]
     beside = assemble(neighbour(keys), tmp_path / "neighbour.wasm")
     one = plugin(config=half(50, guard=GUARD))
-    async with delivered(one, envoy, (other("neighbour"), beside), routes=FAILING) as (istiod, running):
+    neighbours = ((other("neighbour"), beside),)
+    async with answering(FAILING) as there, delivered(one, envoy, *neighbours, **there) as (istiod, running):
         await trip(running)
         assert set(served(await everybody(running)).values()) == {"stable"}
         with pytest.raises(Refused):
@@ -335,7 +336,7 @@ async def test_an_upgrade_of_the_plugin_loses_no_request_and_moves_nobody(envoy:
 
 async def test_a_version_held_out_stays_out_over_an_upgrade(envoy: str | None, tmp_path: Path) -> None:
     one = plugin(config=half(50, guard=GUARD))
-    async with delivered(one, envoy, routes=FAILING) as (istiod, running):
+    async with answering(FAILING) as there, delivered(one, envoy, **there) as (istiod, running):
         await trip(running)
         await istiod.apply(one, another_module(tmp_path))
         await settled(running, one, 2)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import yaml
+from answering import answering, versions
 from istiod import MANIFESTS, manifest
 from lab import bootstrap as boots
 from lab.client import ask, users
@@ -55,7 +56,7 @@ WINDOW = "15s"
 
 def routes() -> list[dict[str, Any]]:
     """A canary that fails for requests that say so, and stable likewise."""
-    return boots.failing_by_header(boots.answer_directly("x-cohort-checkout", ["canary"], "stable"), "x-fail")
+    return boots.failing_by_header(versions(), "x-fail")
 
 
 def extra_stat_tags() -> list[dict[str, str]]:
@@ -82,7 +83,7 @@ async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     monitor = manifest("metrics/pod-monitor.yaml")
     [endpoint] = monitor["spec"]["podMetricsEndpoints"]
     rules = manifest("metrics/prometheus-rule.yaml")["spec"]
-    async with Envoy(config=CONFIG, routes=routes(), edit=edit) as envoy:
+    async with answering(routes()) as there, Envoy(config=CONFIG, edit=edit, **there) as envoy:
         # Series begin at the first request: one before the first scrape, so that none is born with a value.
         await ask(envoy.url, ["first"])
         await envoy.admin("/stats/prometheus")
@@ -226,13 +227,14 @@ async def test_the_rules_see_it_too(stage: Stage) -> None:
 async def test_a_version_that_a_proxy_took_out_fails_the_analysis(stage: Stage) -> None:
     """Last: it changes the configuration."""
     flagger, argo = flagger_query("cohort-held-out", VARIABLES), argo_query("held-out", VARIABLES)
-    guard = {"minRequests": 20, "maxFailureRatio": 0.1, "window": "10s"}
+    guard = {"maxFailureRatio": 0.1, "window": "10s"}
     await stage.envoy.configure({"rollouts": [{**CONFIG["rollouts"][0], "guard": guard}]})
     await until(lambda: stage.prometheus.values(argo), "not held out", holds=lambda s: s == [0], every=0.2)
     assert argo_verdict("held-out", [0]) == "Successful"
 
     async def ask_and_look() -> list[float]:
-        await ask(stage.envoy.url, users(50), headers={"x-canary": "canary", "x-fail": "1"})
+        await ask(stage.envoy.url, users(50), headers={"x-canary": "stable"})
+        await ask(stage.envoy.url, users(100)[50:], headers={"x-canary": "canary", "x-fail": "1"})
         return await stage.prometheus.values(argo)
 
     await until(ask_and_look, "held out", holds=lambda seen: seen == [1], every=0.2)

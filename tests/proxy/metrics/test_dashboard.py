@@ -7,6 +7,7 @@ one that started with a configuration that cannot be honoured.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import re
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 import pytest_asyncio
 import queries
 import yaml
+from answering import answering, versions
 from lab import bootstrap as boots
 from lab.client import Key, ask, users
 from lab.envoy import Envoy
@@ -34,7 +36,7 @@ CONFIG: dict[str, Any] = {
             "versions": [{"name": "stable"}, {"name": "canary", "weight": 30}],
             "hashKey": [{"header": "x-user-id"}],
             "overrides": {"header": "x-canary"},
-            "guard": {"window": "10s", "minRequests": 50, "maxFailureRatio": 0.2},
+            "guard": {"window": "10s", "maxFailureRatio": 0.2},
         },
         {
             "name": "search",
@@ -59,8 +61,8 @@ def elsewhere() -> dict[str, Any]:
 
 
 def routes() -> list[dict[str, Any]]:
-    """Answered by Envoy; a request that says so fails."""
-    return boots.failing_by_header(boots.answer_directly("x-cohort-checkout", ["canary"], "stable"), "x-fail")
+    """Answers; a request that says so fails."""
+    return boots.failing_by_header(versions(), "x-fail")
 
 
 @dataclass
@@ -75,9 +77,10 @@ async def stage() -> AsyncIterator[Stage]:
     """After ordinary traffic, an ignored override, and a canary whose failures took it out."""
     [job] = yaml.safe_load((queries.ROOT / "envoy/prometheus/prometheus.yaml").read_text())["scrape_configs"]
     async with AsyncExitStack() as stack:
+        there = await stack.enter_async_context(answering(routes()))
         envoys = await asyncio.gather(
             *(
-                stack.enter_async_context(Envoy(config=config, routes=routes()))
+                stack.enter_async_context(Envoy(config=config, **there))
                 for config in (CONFIG, elsewhere(), {"rollouts": "none"})
             )
         )
@@ -103,9 +106,21 @@ async def stage() -> AsyncIterator[Stage]:
             await ask(envoy.url, users(300))
         await ask(envoy.url, ["nobody"], key=Key("header", "x-nothing"))
         await scraped(20 + 300 + 10 + 1200 + 1)
-        await ask(envoy.url, users(200), headers={"x-fail": "1", "x-canary": "canary"})
         held = 'cohort_version_held_out{rollout="checkout",rollout_version="canary"} > 0'
-        await until(lambda: prometheus.values(held), "the canary held out", every=0.2)
+
+        # Stable answers well at the same time: the guard compares. Always others, for of each user only the
+        # first answer in ten seconds counts.
+        others = (users(200 * (n + 1))[200 * n :] for n in itertools.count(2))
+
+        async def fails() -> list[float]:
+            some = next(others)
+            await asyncio.gather(
+                ask(envoy.url, some[:100], headers={"x-fail": "1", "x-canary": "canary"}),
+                ask(envoy.url, some[100:], headers={"x-canary": "stable"}),
+            )
+            return await prometheus.values(held)
+
+        await until(fails, "the canary held out", every=0.2)
         await ask(envoy.url, users(50))
         await scraped(20 + 300 + 10 + 1200 + 1 + 200 + 50)
         yield Stage(prometheus, before)
