@@ -162,9 +162,7 @@ async def test_a_signed_pin_is_signed_anew_and_is_worth_nothing_without_the_id(d
     person = Person(direct.address)
     before = await person.visit()
     theirs = person.cookies["cohort-checkout"]
-    user = next(
-        name for name in (f"u{n}" for n in range(99)) if arithmetic.version(rollout(50), name) != before
-    )
+    user = next(name for name in (f"u{n}" for n in range(99)) if arithmetic.version(rollout(50), name) != before)
     thief = [("x-user-id", user), ("cookie", f"cohort-checkout={theirs}")]
     assert (await get(direct.address, "/", thief)).one("x-cohort-reason") == "HASH"
     person.user = user
@@ -325,9 +323,7 @@ async def test_a_cookie_has_no_domain_that_the_host_is_not_in(direct: Envoy):
 
 
 async def test_many_pins_come_in_bounded_numbers(direct: Envoy):
-    pins = [
-        rollout(100, name=f"r{n}", pin={"cookie": {"name": f"p{n}"}}, output={}, anonymousId=ID) for n in range(50)
-    ]
+    pins = [rollout(100, name=f"r{n}", pin={"cookie": {"name": f"p{n}"}}, output={}, anonymousId=ID) for n in range(50)]
     await direct.configure(config(*pins))
     person, rounds = Person(direct.address), []
     for _ in range(4):
@@ -347,8 +343,6 @@ async def test_the_host_and_parts_are_keys_over_both_protocols(direct: Envoy):
     for number in range(20):
         wanted = arithmetic.version(split, f"t{number}.example.com\0{number}")
         for ask in (get, get_http2):
-            reply = await ask(
-                direct.address, "/", [("x-user-id", f"u-{number}-x")], host=f"T{number}.example.com:80"
-            )
+            reply = await ask(direct.address, "/", [("x-user-id", f"u-{number}-x")], host=f"T{number}.example.com:80")
             assert (reply.one("x-cohort-checkout"), reply.one("x-cohort-reason")) == (wanted, "HASH")
     assert (await get(direct.address, "/", [("x-user-id", "u-")])).one("x-cohort-reason") == "DEFAULT"

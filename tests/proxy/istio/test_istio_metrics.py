@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import yaml
-from answering import answering, versions
+from answering import answering, answers
 from istiod import MANIFESTS, manifest
 from lab import bootstrap as boots
 from lab.client import ask, users
@@ -56,7 +56,7 @@ WINDOW = "15s"
 
 def routes() -> list[dict[str, Any]]:
     """A canary that fails for requests that say so, and stable likewise."""
-    return boots.failing_by_header(versions(), "x-fail")
+    return boots.failing_by_header(answers(), "x-fail")
 
 
 def extra_stat_tags() -> list[dict[str, str]]:

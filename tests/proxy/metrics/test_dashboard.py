@@ -21,7 +21,7 @@ import pytest
 import pytest_asyncio
 import queries
 import yaml
-from answering import answering, versions
+from answering import answering, answers
 from lab import bootstrap as boots
 from lab.client import Key, ask, users
 from lab.envoy import Envoy
@@ -62,7 +62,7 @@ def elsewhere() -> dict[str, Any]:
 
 def routes() -> list[dict[str, Any]]:
     """Answers; a request that says so fails."""
-    return boots.failing_by_header(versions(), "x-fail")
+    return boots.failing_by_header(answers(), "x-fail")
 
 
 @dataclass
@@ -105,7 +105,8 @@ async def stage() -> AsyncIterator[Stage]:
         for _ in range(4):
             await ask(envoy.url, users(300))
         await ask(envoy.url, ["nobody"], key=Key("header", "x-nothing"))
-        await scraped(20 + 300 + 10 + 1200 + 1)
+        asked = 20 + 300 + 10 + 1200 + 1
+        await scraped(asked)
         held = 'cohort_version_held_out{rollout="checkout",rollout_version="canary"} > 0'
 
         # Stable answers well at the same time: the guard compares. Always others, for of each user only the
@@ -113,7 +114,9 @@ async def stage() -> AsyncIterator[Stage]:
         others = (users(200 * (n + 1))[200 * n :] for n in itertools.count(2))
 
         async def fails() -> list[float]:
+            nonlocal asked
             some = next(others)
+            asked += len(some)
             await asyncio.gather(
                 ask(envoy.url, some[:100], headers={"x-fail": "1", "x-canary": "canary"}),
                 ask(envoy.url, some[100:], headers={"x-canary": "stable"}),
@@ -122,7 +125,7 @@ async def stage() -> AsyncIterator[Stage]:
 
         await until(fails, "the canary held out", every=0.2)
         await ask(envoy.url, users(50))
-        await scraped(20 + 300 + 10 + 1200 + 1 + 200 + 50)
+        await scraped(asked + 50)
         yield Stage(prometheus, before)
 
 

@@ -26,6 +26,6 @@ def failing(routes: list[dict[str, Any]], status: int = 503) -> list[dict[str, A
     return [{**first, "direct_response": {"status": status}}, *others]
 
 
-def versions() -> list[dict[str, Any]]:
+def answers() -> list[dict[str, Any]]:
     """Answers of rollout checkout's canary and stable."""
     return bootstrap.answer_directly("x-cohort-checkout", ["canary"], "stable")

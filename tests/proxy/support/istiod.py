@@ -100,9 +100,7 @@ def as_istiod_writes_it(value: Any) -> str:
     return json.dumps(whole(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def extension_config(
-    plugin: Mapping[str, Any], *, as_struct: bool = False
-) -> extension_pb2.TypedExtensionConfig:
+def extension_config(plugin: Mapping[str, Any], *, as_struct: bool = False) -> extension_pb2.TypedExtensionConfig:
     """The ECDS resource for a plugin, as istiod sends it to the agent.
 
     `as_struct`: leaves the configuration a Struct, as a control plane may that is not Istio's.
@@ -207,9 +205,7 @@ class Istiod(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
         self._version += 1
         nonce = str(self._version)
         waiter = self._answers[nonce] = asyncio.get_running_loop().create_future()
-        response = discovery_pb2.DeltaDiscoveryResponse(
-            system_version_info=nonce, type_url=kind, nonce=nonce
-        )
+        response = discovery_pb2.DeltaDiscoveryResponse(system_version_info=nonce, type_url=kind, nonce=nonce)
         for name in names:
             version, resource = self._resources[kind, name]
             response.resources.append(discovery_pb2.Resource(name=name, version=str(version), resource=resource))
