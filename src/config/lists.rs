@@ -145,6 +145,7 @@ impl Rollout {
             rules,
             ramp: _,
             guard: _,
+            analysis: _,
             health: _,
             output: _,
         } = self;

@@ -5,6 +5,7 @@
 //! declarations, and the JSON Schema is made from them. What was read, a tree of nodes, then goes to the
 //! `check` of each file, which sees to what its keys mean together. Both go on after a problem.
 
+mod analysis;
 mod condition;
 mod cookie;
 mod guard;
@@ -25,6 +26,7 @@ mod shared;
 mod text;
 mod version;
 
+pub use analysis::{Check, OnNoData};
 pub use condition::Condition;
 pub use guard::{Count, Guard, Latency};
 pub use hash_key::KeySource;

@@ -4,6 +4,7 @@ use crate::bucket::{Split, VersionIndex};
 use crate::hash::{fingerprint, Scheme};
 use crate::http::SetCookie;
 
+use super::analysis::{self, ANALYSIS};
 use super::condition::{any_of, CONDITIONS};
 use super::guard::{self, GUARD};
 use super::hash_key::{self, KEY_SOURCES};
@@ -19,8 +20,8 @@ use super::shared::Parts;
 use super::text::{FILLED, NAME};
 use super::version::{self, again, VersionKeys, Versions, VERSION};
 use super::{
-    cookie, Condition, Content, Guard, Health, Inherit, KeySource, Output, Overrides, Pin, Ramp,
-    Rule, Version, Write,
+    cookie, Check, Condition, Content, Guard, Health, Inherit, KeySource, Output, Overrides, Pin,
+    Ramp, Rule, Version, Write,
 };
 use crate::document::node::{stated, Node, Problems};
 use crate::document::shape::{shape, words, Kind, Scalar};
@@ -56,6 +57,8 @@ pub struct Rollout {
     pub rules: Vec<Rule>,
     pub ramp: Option<Ramp>,
     pub guard: Option<Guard>,
+    /// In the configuration's order.
+    pub analysis: Vec<Check>,
     /// At most one for each version, in the versions' order.
     pub health: Vec<Health>,
     pub output: Output,
@@ -122,6 +125,8 @@ shape! {
         ramp = "ramp": optional Kind::Object(&RAMP),
         /// When a version is taken out of traffic.
         guard = "guard": optional Kind::Object(&GUARD),
+        /// Checks against a metrics server that can take a version out.
+        analysis = "analysis": optional ANALYSIS,
         /// How the versions' clusters are polled, by version.
         health = "health": optional HEALTH_BY_VERSION,
         /// Where the decision is written.
@@ -164,6 +169,7 @@ pub(super) fn check(
     let overrides = stated(keys.overrides, |node| overrides::check(node, &versions, problems));
     let ramp = stated(keys.ramp, |node| ramp::check(node, &versions, problems));
     let guard = stated(keys.guard, |node| guard::check(node, &versions, problems));
+    let analysis = stated(keys.analysis, |node| analysis::check(node, &versions, problems));
     let health = health::check(keys.health, &versions, problems);
     share(
         &Parts {
@@ -195,6 +201,7 @@ pub(super) fn check(
         rules,
         ramp: ramp?,
         guard: guard?,
+        analysis: analysis?.unwrap_or_default(),
         health,
         output: output?,
     })

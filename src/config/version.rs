@@ -198,6 +198,11 @@ impl<'a> Versions<'a> {
         index
     }
 
+    /// Whether `version` is the one that is stable.
+    pub(super) fn is_stable(&self, version: VersionIndex) -> bool {
+        self.has_stable && version == self.stable
+    }
+
     /// Whether `name` is the name of a version that is not `version`.
     pub(super) fn is_other(&self, name: &str, version: VersionIndex) -> bool {
         self.name(version) != Some(name) && self.names.contains(&Some(name))

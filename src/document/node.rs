@@ -33,6 +33,7 @@ pub(crate) enum Read<'a> {
     Flag(bool),
     /// In the unit of its declaration.
     Number(u64),
+    Real(f64),
     Text(&'a str),
     /// A list's entries; a map's entries; a node for each key that an object may have.
     Nodes(Vec<Node<'a>>),
@@ -62,7 +63,14 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The same, for what is declared to be small.
+    pub(crate) fn real(&self) -> Option<f64> {
+        match self.read {
+            Read::Real(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// A number that is declared to be small.
     pub(crate) fn small(&self) -> Option<u32> {
         u32::try_from(self.number()?).ok()
     }

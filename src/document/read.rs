@@ -188,6 +188,7 @@ fn read_scalar<'a>(kind: &Kind, scalar: Scalar<'a>) -> Option<Read<'a>> {
         (Kind::Text(kind), Scalar::Text(text)) if (kind.good)(text) => Some(Read::Text(text)),
         (Kind::Word(words), Scalar::Text(text)) if words.contains(&text) => Some(Read::Text(text)),
         (Kind::Number(kind), Scalar::Number(number)) => kind.read(number).map(Read::Number),
+        (Kind::Real, Scalar::Number(number)) if number.is_finite() => Some(Read::Real(number)),
         (Kind::Span(span), Scalar::Text(text)) => span.read(text).map(Read::Number),
         _ => None,
     }
@@ -230,6 +231,7 @@ pub(crate) fn allowed(kind: &Kind) -> String {
             None => String::new(),
         },
         Kind::Number(number) => number.allowed(),
+        Kind::Real => "a number".to_owned(),
         Kind::Span(span) => span.allowed(),
         Kind::List(_, least) => at_least("a list", *least),
         Kind::Map(_, _, least) => at_least("an object", *least),

@@ -28,6 +28,7 @@ fn kind(kind: &Kind, definitions: &mut Map<String, Json>) -> Json {
             let name = if number.decimals == 0 { "integer" } else { "number" };
             json!({"type": name, "minimum": number.least, "maximum": number.most})
         }
+        Kind::Real => json!({"type": "number"}),
         Kind::Span(_) => json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$"}),
         Kind::List(entry, least) => list(self::kind(entry, definitions), *least),
         Kind::Map(name, entry, least) => map(text(name), self::kind(entry, definitions), *least),

@@ -13,6 +13,8 @@ pub(crate) enum Kind {
     /// One of a few words.
     Word(&'static [&'static str]),
     Number(Number),
+    /// Any number, with whatever decimals.
+    Real,
     Span(Span),
     /// As many entries or more, all of a kind.
     List(&'static Kind, usize),

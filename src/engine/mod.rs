@@ -1,5 +1,6 @@
 //! A configuration and a request to a decision. Pure: what comes from outside is handed in.
 
+mod analysis;
 mod condition;
 mod decide;
 pub mod guard;
@@ -11,6 +12,7 @@ mod ramp;
 mod request;
 mod verdict;
 
+pub use analysis::{Answer, CheckEvent, CheckState, Look, LONGEST_ANSWER};
 pub use decide::{decide, Standing};
 pub use health::{HealthState, HealthStatus};
 pub use plan::{Owner, Plan};

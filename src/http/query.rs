@@ -28,3 +28,25 @@ pub fn parameter<'a>(target: &'a [u8], name: &str) -> Option<&'a [u8]> {
         }
     })
 }
+
+/// `text` as the value of a query parameter: everything but letters, digits and `-._~` percent-encoded.
+///
+/// ```
+/// use cohort::http::query::encoded;
+/// assert_eq!(encoded("sum(rate(a{b=\"c\"}[1m]))"), "sum%28rate%28a%7Bb%3D%22c%22%7D%5B1m%5D%29%29");
+/// ```
+pub fn encoded(text: &str) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut encoded = String::with_capacity(text.len() * 2);
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push('%');
+            for half in [byte >> 4, byte & 15] {
+                encoded.push(char::from(DIGITS.get(usize::from(half)).copied().unwrap_or(b'0')));
+            }
+        }
+    }
+    encoded
+}
