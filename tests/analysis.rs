@@ -36,7 +36,7 @@ fn sample(value: &str) -> String {
 
 #[test]
 fn an_answer_is_one_number_no_data_or_of_no_use() {
-    let answer = |body: &str| Answer::of(Some(200), body.as_bytes());
+    let answer = |body: &str| Answer::of(Some(200), Some(body.as_bytes()));
     assert_eq!(answer(&sample("0.25")), Answer::Number(0.25));
     assert_eq!(answer(&sample("-3e2")), Answer::Number(-300.0));
     assert_eq!(answer(&sample("+Inf")), Answer::Number(f64::INFINITY));
@@ -48,7 +48,8 @@ fn an_answer_is_one_number_no_data_or_of_no_use() {
     let two =
         vector(r#"{"metric":{"pod":"a"},"value":[1,"1"]},{"metric":{"pod":"b"},"value":[1,"2"]}"#);
     let Answer::Unusable(why) = answer(&two) else { panic!("{two}") };
-    assert!(why.starts_with("2 elements (") && why.contains("where one number is needed"), "{why}");
+    assert_eq!(why, "a vector of 2 elements, where one number is needed");
+    assert!(matches!(Answer::of(Some(200), None), Answer::Unusable(_)));
     for body in [
         "",
         "<html>",
@@ -66,7 +67,7 @@ fn an_answer_is_one_number_no_data_or_of_no_use() {
     }
     assert!(matches!(answer(&sample("nought")), Answer::Unusable(_)));
     for status in [None, Some(204), Some(400), Some(503)] {
-        assert!(matches!(Answer::of(status, sample("1").as_bytes()), Answer::Unusable(_)));
+        assert!(matches!(Answer::of(status, Some(sample("1").as_bytes())), Answer::Unusable(_)));
     }
 }
 
@@ -112,10 +113,10 @@ fn so_many_bad_looks_in_a_row_take_the_version_out() {
 fn a_version_is_tried_again_after_a_while_and_one_look_decides() {
     let check = check(r#""min": 1, "failures": 1"#);
     let (out, _) = CheckState::default().after(&check, Look::Bad, 1_000);
-    assert_eq!(out.retry(None, Millis::MAX), None);
-    assert_eq!(out.retry(Some(60_000), 59_999), None);
-    let probing = out.retry(Some(60_000), 60_000).expect("tried again");
-    assert_eq!(probing.hold, Hold::Probing);
+    assert_eq!(out.retry(&check, None, Millis::MAX, 0), None);
+    assert_eq!(out.retry(&check, Some(60_000), 59_999, 0), None);
+    let probing = out.retry(&check, Some(60_000), 60_000, 70_000).expect("tried again");
+    assert_eq!((probing.hold, probing.next), (Hold::Probing, 100_000));
     assert_eq!(probing.after(&check, Look::Nothing, 1).0.hold, Hold::Probing);
     let (back, event) = probing.after(&check, Look::Good, 2_000);
     assert_eq!((back.hold, event), (Hold::In, Some(CheckEvent::Returned)));
@@ -167,17 +168,79 @@ fn a_token_is_not_shown_by_debug() {
     assert!(!format!("{check:?}").contains("s3cr3t"));
 }
 
+#[test]
+fn the_last_number_is_kept_in_thousandths_and_an_answer_of_no_use_changes_nothing_else() {
+    let check = check(r#""max": 1"#);
+    let heard = |state: CheckState, answer: &Answer| state.heard(&check, state.round, answer, 1).0;
+    let mut state = CheckState::default();
+    for (number, value) in
+        [(0.25, 250), (1.0006, 1001), (-3.0, 0), (f64::INFINITY, u64::MAX), (2.0, 2000)]
+    {
+        state = heard(state, &Answer::Number(number));
+        assert_eq!((state.value, state.unusable), (value, false), "{number}");
+    }
+    assert!(state.is_failing());
+    let unusable = heard(state, &Answer::Unusable("x".into()));
+    assert_eq!(unusable, CheckState { unusable: true, ..state });
+    assert_eq!(heard(unusable, &Answer::NoData), state);
+}
+
+#[test]
+fn an_answer_to_a_question_of_an_earlier_round_does_not_decide() {
+    let check = check(r#""max": 1, "failures": 1"#);
+    let (out, _) = CheckState::default().after(&check, Look::Bad, 1_000);
+    let probing = out.retry(&check, Some(1), 1, 0).expect("tried again");
+    let late = probing.heard(&check, out.round, &Answer::Number(0.5), 2_000);
+    assert_eq!((late.0.hold, late.1), (Hold::Probing, None));
+}
+
+#[test]
+fn an_answer_and_its_limit_are_told_in_numbers() {
+    let check = check(r#""min": 0.05, "max": 2"#);
+    for (answer, told, limit) in [
+        (Answer::Number(0.012), "0.012", "below min 0.05"),
+        (Answer::Number(2.5), "2.5", "above max 2"),
+        (Answer::Number(f64::INFINITY), "+Inf", "above max 2"),
+        (Answer::NoData, "no data", "onNoData is fail"),
+    ] {
+        assert_eq!((answer.to_string().as_str(), check.limit(&answer).as_str()), (told, limit));
+    }
+}
+
+#[test]
+fn a_header_that_frames_a_message_does_not_go_with_a_question() {
+    for name in ["host", "Content-Length", "transfer-encoding", "connection", "te", ":path"] {
+        let check = format!(
+            r#"[{{"name": "a", "version": "canary", "cluster": "p", "query": "q", "max": 1,
+                "requestHeaders": {{"{name}": "5"}}}}]"#
+        );
+        let refused = refused(&check);
+        assert!(refused.len() == 1 && refused[0].contains("a header name"), "{name}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_limit_in_quotes_is_refused_with_what_was_meant() {
+    let text = r#"{"rollouts": [{"name": "r", "versions": [{"name": "stable"}, {"name": "canary", "weight": 5}],
+        "analysis": [{"name": "a", "version": "canary", "cluster": "p", "query": "q", "max": "0.5"}]}]}"#;
+    let refused = Config::from_json(text.as_bytes()).expect_err("a text in JSON");
+    assert_eq!(
+        refused[0].to_string(),
+        r#"$.rollouts[0].analysis[0].max: found a string "0.5", allowed: a number (did you mean 0.5?)"#
+    );
+}
+
 proptest! {
     #[test]
-    fn a_state_reads_back_as_it_was_written(bad: u32, round: u32, next: u64, trip: u64, hold in 0..3_usize) {
+    fn a_state_reads_back_as_it_was_written(bad: u32, round: u32, next: u64, trip: u64, value: u64, unusable: bool, hold in 0..3_usize) {
         let hold = [Hold::In, Hold::Probing, Hold::Out][hold];
         let first_trip = Some(trip).filter(|at| *at > 0);
-        let state = CheckState { hold, bad, next, round, first_trip };
+        let state = CheckState { hold, bad, next, round, first_trip, value, unusable };
         prop_assert_eq!(CheckState::from_bytes(&state.to_bytes()), Some(state));
     }
 
     #[test]
     fn no_answer_panics(noise in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = Answer::of(Some(200), &noise);
+        let _ = Answer::of(Some(200), Some(&noise));
     }
 }

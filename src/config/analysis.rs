@@ -5,7 +5,7 @@ use std::fmt;
 use crate::bucket::VersionIndex;
 use crate::http::HeaderName;
 
-use super::text::{AUTHORITY, CLUSTER_NAME, HEADER_NAME, NAME, REFERENCE};
+use super::text::{has_control, AUTHORITY, CLUSTER_NAME, NAME, REFERENCE, TOKEN};
 use super::version::{again, Versions};
 use super::Millis;
 use crate::document::node::{Node, Problems};
@@ -101,7 +101,7 @@ shape! {
         /// What an answer without data means: nothing, or a bad look.
         on_no_data = "onNoData": default ON_NO_DATA => Scalar::Text("ignore"),
         /// Headers that go with the question, such as authorization; their values are secrets.
-        request_headers = "requestHeaders": optional Kind::Map(&HEADER_NAME, &SECRET, 0),
+        request_headers = "requestHeaders": optional Kind::Map(&SENT_HEADER, &SECRET, 0),
     }
     also r#"{"anyOf": [{"required": ["min"]}, {"required": ["max"]}]}"#
 }
@@ -112,13 +112,35 @@ static QUERY: Text =
         !text.trim().is_empty() && text.len() <= 4096
     });
 
+/// The name of a header that goes with a question: none that says where a message ends or whom it is for.
+static SENT_HEADER: Text = Text::new(
+    "a header name of 1 to 256 letters, digits and !#$%&'*+-.^_`|~ \
+    that HTTP does not need for itself (host, connection, content-length and the like)",
+    TOKEN,
+    |text| HeaderName::new(text).is_some_and(|name| !FRAMING.contains(&name.as_str())),
+)
+.in_any_case();
+
+const FRAMING: [&str; 10] = [
+    "host",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "te",
+    "trailer",
+    "upgrade",
+    "keep-alive",
+    "proxy-connection",
+    "expect",
+];
+
 const SECRET: Kind = Kind::Text(&SECRET_VALUE);
 
 /// A header's value that is never shown.
 static SECRET_VALUE: Text = Text::new(
     "text without control characters and without spaces at either end",
     "^([^\\u0000-\\u0020\\u007f]([^\\u0000-\\u001f\\u007f]*[^\\u0000-\\u0020\\u007f])?)?$",
-    |text| !super::text::has_control(text) && !text.starts_with(' ') && !text.ends_with(' '),
+    |text| !has_control(text) && !text.starts_with(' ') && !text.ends_with(' '),
 )
 .kept_secret(|_| "a value with other characters".to_owned());
 

@@ -139,6 +139,19 @@ fn relations() -> Vec<Check> {
         ),
         ".health[*].timeout: allowed: a duration of at most the interval",
     );
+    let looks = list("analysis");
+    about(
+        &format!(
+            r#"{looks}.all(q, !("name" in q) || {looks}.filter(o, "name" in o && o["name"] == q["name"]).size() == 1)"#
+        ),
+        ".analysis[*].name: allowed: each name once",
+    );
+    about(
+        &format!(
+            r#"{looks}.all(q, !("version" in q) || (q["version"] in x["names"] && !(q["version"] in x["stable"])))"#
+        ),
+        ".analysis[*].version: allowed: a version of the rollout other than stable",
+    );
     about(
         &inside(
             "ramp",

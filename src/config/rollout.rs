@@ -74,6 +74,11 @@ pub enum Mode {
 }
 
 impl Rollout {
+    /// Whether a guard, a health check or a check against a metrics server can hold a version out.
+    pub fn is_watched(&self) -> bool {
+        self.guard.is_some() || !self.health.is_empty() || !self.analysis.is_empty()
+    }
+
     /// The version called `name`.
     pub fn version_named(&self, name: &[u8]) -> Option<VersionIndex> {
         self.versions.iter().position(|version| version.name.as_bytes() == name)

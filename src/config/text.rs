@@ -106,7 +106,7 @@ pub(super) fn header(node: &Node<'_>) -> Option<HeaderName> {
 }
 
 /// What an RFC 9110 token of up to 256 bytes is, for editors.
-const TOKEN: &str = "^[-!#$%&'*+.^_`|~0-9A-Za-z]{1,256}$";
+pub(super) const TOKEN: &str = "^[-!#$%&'*+.^_`|~0-9A-Za-z]{1,256}$";
 
 /// A header's name that a request can have. Proxies hold the host under a name of its own.
 const READ_HEADER: Text = Text::new(

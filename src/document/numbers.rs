@@ -7,7 +7,7 @@ use super::value::Value;
 /// Puts a number in place of each text that is one, where a number is declared.
 pub(crate) fn from_text(kind: &Kind, value: &mut Value<'_>) {
     match (kind, value) {
-        (Kind::Number(_), value) => {
+        (Kind::Number(_) | Kind::Real, value) => {
             if let Value::String(text) = value {
                 if let Some(number) = number(text) {
                     *value = Value::Number(number);

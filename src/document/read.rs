@@ -215,6 +215,10 @@ fn not_good(kind: &Kind, node: &Node<'_>, problems: &mut Problems<'_>) {
             hint = meant.map(number_text);
             node.value.in_words()
         }
+        (Kind::Real, Value::String(text)) => {
+            hint = numbers::number(text.trim()).map(number_text);
+            node.value.in_words()
+        }
         (_, value) => value.in_words(),
     };
     problems.add_at(node.spot, &found, &allowed(kind), hint);

@@ -1,6 +1,12 @@
 //! Checks against a metrics server: what an answer says, and the state machine over it (design.md section 7).
 
+use std::fmt;
+
 use crate::config::{Check, Millis, OnNoData, Value};
+use crate::document::numbers;
+use crate::document::value::number_text;
+
+use crate::http::query::encoded;
 
 use super::Hold;
 
@@ -19,13 +25,22 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// What the query API answered: its HTTP status, `None` where there was no answer in time, and its body.
-    pub fn of(status: Option<u16>, body: &[u8]) -> Self {
+    /// None at all: the proxy would not send the question.
+    pub fn not_sent() -> Self {
+        Self::Unusable("it cannot be asked; does the proxy have one of that name?".to_owned())
+    }
+
+    /// What the query API answered: its HTTP status, `None` where there was no answer in time, and its body,
+    /// `None` where it was too long to be read.
+    pub fn of(status: Option<u16>, body: Option<&[u8]>) -> Self {
         match status {
             None => return Self::Unusable("no answer in time".to_owned()),
             Some(200) => {}
             Some(status) => return Self::Unusable(format!("status {status}")),
         }
+        let Some(body) = body else {
+            return Self::Unusable(format!("an answer of more than {LONGEST_ANSWER} bytes"));
+        };
         match Value::from_json(body) {
             Ok(answer) => Self::of_document(&answer).unwrap_or_else(Self::Unusable),
             Err(_) => Self::Unusable("an answer that is not JSON".to_owned()),
@@ -33,54 +48,64 @@ impl Answer {
     }
 
     fn of_document(answer: &Value<'_>) -> Result<Self, String> {
-        if text(answer.get("status")) != Some("success") {
+        if answer.get("status") != Some(&Value::from("success")) {
             return Err("an answer without status success".to_owned());
         }
         let data = answer.get("data").ok_or("an answer without data")?;
-        let kind = text(data.get("resultType")).unwrap_or("no type");
+        let Some(Value::String(kind)) = data.get("resultType") else {
+            return Err("an answer without a type".to_owned());
+        };
         let Some(Value::List(result)) = data.get("result") else {
             return Err("an answer without a result".to_owned());
         };
-        let sample = match (kind, result.as_slice()) {
+        let sample = match (&**kind, result.as_slice()) {
             ("scalar", sample) => sample,
             ("vector", []) => return Ok(Self::NoData),
             ("vector", [one]) => match one.get("value") {
                 Some(Value::List(sample)) => sample.as_slice(),
                 _ => return Err("a vector without a value".to_owned()),
             },
-            ("vector", several) => return Err(several_elements(several)),
-            (kind, _) => return Err(format!("a {kind}, where one number is needed")),
+            ("vector", several) => {
+                return Err(format!("a vector of {} elements{ONE}", several.len()));
+            }
+            ("matrix", _) => return Err(format!("a matrix{ONE}")),
+            ("string", _) => return Err(format!("a string{ONE}")),
+            _ => return Err(format!("an unknown type{ONE}")),
         };
-        let number = match sample {
-            [_, Value::String(number)] => number.parse::<f64>(),
-            _ => return Err("a sample without a number".to_owned()),
-        };
-        match number {
-            Ok(number) if number.is_nan() => Ok(Self::NoData),
-            Ok(number) => Ok(Self::Number(number)),
-            Err(_) => Err("a sample that is not a number".to_owned()),
+        match sample {
+            [_, Value::String(text)] => {
+                Self::of_text(text).ok_or_else(|| "a sample that is not a number".to_owned())
+            }
+            _ => Err("a sample without a number".to_owned()),
         }
     }
-}
 
-fn text<'a>(value: Option<&'a Value<'a>>) -> Option<&'a str> {
-    match value {
-        Some(Value::String(text)) => Some(text),
-        _ => None,
+    /// A number as metrics servers write it.
+    fn of_text(text: &str) -> Option<Self> {
+        Some(match text {
+            "NaN" => Self::NoData,
+            "+Inf" | "Inf" => Self::Number(f64::INFINITY),
+            "-Inf" => Self::Number(f64::NEG_INFINITY),
+            _ => Self::Number(numbers::number(text)?),
+        })
     }
 }
 
-/// How many elements there are, and what tells the first two apart.
-fn several_elements(elements: &[Value<'_>]) -> String {
-    let mut names = String::new();
-    for element in elements.iter().take(2) {
-        let metric = element.get("metric").map_or_else(String::new, Value::shown);
-        let short: String =
-            metric.chars().filter(|letter| !letter.is_control()).take(120).collect();
-        names.push_str(if names.is_empty() { " (" } else { ", " });
-        names.push_str(&short);
+const ONE: &str = ", where one number is needed";
+
+/// The answer, in words that follow "gave". Nothing in it is the server's own text, which could repeat a
+/// secret that it was sent.
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) if number.is_infinite() => {
+                f.write_str(if *number > 0.0 { "+Inf" } else { "-Inf" })
+            }
+            Self::Number(number) => f.write_str(&number_text(*number)),
+            Self::NoData => f.write_str("no data"),
+            Self::Unusable(why) => f.write_str(why),
+        }
     }
-    format!("{} elements{names}), where one number is needed", elements.len())
 }
 
 /// What a look says of the version.
@@ -93,6 +118,21 @@ pub enum Look {
 }
 
 impl Check {
+    /// The request target of the question.
+    pub fn target(&self) -> String {
+        format!("/api/v1/query?query={}", encoded(&self.query))
+    }
+
+    /// The limit that `answer` is beyond, in words that follow it.
+    pub fn limit(&self, answer: &Answer) -> String {
+        let Answer::Number(number) = answer else { return "onNoData is fail".to_owned() };
+        match (self.min, self.max) {
+            (Some(least), _) if *number < least => format!("below min {}", number_text(least)),
+            (_, Some(most)) => format!("above max {}", number_text(most)),
+            _ => String::new(),
+        }
+    }
+
     /// What `answer` says of the version.
     pub fn look(&self, answer: &Answer) -> Look {
         match answer {
@@ -117,12 +157,16 @@ pub struct CheckState {
     pub hold: Hold,
     /// How many looks in a row were bad.
     pub bad: u32,
-    /// When the next question is due, in milliseconds since the Unix epoch.
+    /// When the next question is due, on the clock that never steps.
     pub next: Millis,
     /// Counts the changes of `hold`.
     pub round: u32,
     /// When it first took the version out, since the Unix epoch: a ramp stands still from then on.
     pub first_trip: Option<Millis>,
+    /// The last number, in thousandths; one below 0 is 0.
+    pub value: u64,
+    /// Whether the last question had no usable answer, which has been logged.
+    pub unusable: bool,
 }
 
 /// A change of a check that people want to hear of.
@@ -146,11 +190,31 @@ impl CheckState {
         due.then(|| Self { next: now.saturating_add(check.interval), ..*self })
     }
 
-    /// The state after a look at `now`.
+    /// The state after `answer` came, at `wall` since the Unix epoch, to a question that was asked in `round`.
+    pub fn heard(
+        &self,
+        check: &Check,
+        round: u32,
+        answer: &Answer,
+        wall: Millis,
+    ) -> (Self, Option<CheckEvent>) {
+        let mut next = Self { unusable: matches!(answer, Answer::Unusable(_)), ..*self };
+        if let Answer::Number(number) = answer {
+            next.value = (number * 1000.0).round() as u64;
+        }
+        // What was asked before the version was tried again speaks of the time before.
+        if round == self.round {
+            next.after(check, check.look(answer), wall)
+        } else {
+            (next, None)
+        }
+    }
+
+    /// The state after a look at `wall` since the Unix epoch.
     ///
     /// A version that is tried again comes back with the first good look, and goes out again with the first
     /// bad one.
-    pub fn after(&self, check: &Check, look: Look, now: Millis) -> (Self, Option<CheckEvent>) {
+    pub fn after(&self, check: &Check, look: Look, wall: Millis) -> (Self, Option<CheckEvent>) {
         let bad = match look {
             Look::Good => 0,
             Look::Bad => self.bad.saturating_add(1),
@@ -158,22 +222,29 @@ impl CheckState {
         };
         let next = Self { bad, ..*self };
         match self.hold {
-            Hold::In if bad >= check.failures => next.trip(now),
-            Hold::Probing if look == Look::Bad => next.trip(now),
+            Hold::In if bad >= check.failures => next.trip(wall),
+            Hold::Probing if look == Look::Bad => next.trip(wall),
             Hold::Probing => next.change(Hold::In, CheckEvent::Returned),
             Hold::In | Hold::Out => (next, None),
         }
     }
 
     /// The state of a version that has been out for `known_for`, where it is tried again after
-    /// `retry_after`.
-    pub fn retry(&self, retry_after: Option<Millis>, known_for: Millis) -> Option<Self> {
+    /// `retry_after`. It is asked about an interval later: what is known at `now` is of the time before.
+    pub fn retry(
+        &self,
+        check: &Check,
+        retry_after: Option<Millis>,
+        known_for: Millis,
+        now: Millis,
+    ) -> Option<Self> {
         let due = self.hold == Hold::Out && retry_after.is_some_and(|retry| known_for >= retry);
-        due.then(|| self.change(Hold::Probing, CheckEvent::Probing).0)
+        let next = now.saturating_add(check.interval);
+        due.then(|| Self { next, ..self.change(Hold::Probing, CheckEvent::Probing).0 })
     }
 
-    fn trip(&self, now: Millis) -> (Self, Option<CheckEvent>) {
-        let first_trip = self.first_trip.or(Some(now.max(1)));
+    fn trip(&self, wall: Millis) -> (Self, Option<CheckEvent>) {
+        let first_trip = self.first_trip.or(Some(wall.max(1)));
         Self { first_trip, ..*self }.change(Hold::Out, CheckEvent::Tripped)
     }
 
@@ -193,6 +264,8 @@ impl CheckState {
         bytes.extend_from_slice(&self.round.to_le_bytes());
         bytes.extend_from_slice(&self.next.to_le_bytes());
         bytes.extend_from_slice(&self.first_trip.unwrap_or(0).to_le_bytes());
+        bytes.extend_from_slice(&self.value.to_le_bytes());
+        bytes.push(u8::from(self.unusable));
         bytes
     }
 
@@ -202,7 +275,8 @@ impl CheckState {
         let (bad, rest) = rest.split_first_chunk::<4>()?;
         let (round, rest) = rest.split_first_chunk::<4>()?;
         let (next, rest) = rest.split_first_chunk::<8>()?;
-        let first_trip = Millis::from_le_bytes(rest.try_into().ok()?);
+        let (first_trip, rest) = rest.split_first_chunk::<8>()?;
+        let (value, rest) = rest.split_first_chunk::<8>()?;
         Some(Self {
             hold: match hold {
                 0 => Hold::In,
@@ -213,7 +287,13 @@ impl CheckState {
             bad: u32::from_le_bytes(*bad),
             round: u32::from_le_bytes(*round),
             next: Millis::from_le_bytes(*next),
-            first_trip: Some(first_trip).filter(|at| *at > 0),
+            first_trip: Some(Millis::from_le_bytes(*first_trip)).filter(|at| *at > 0),
+            value: u64::from_le_bytes(*value),
+            unusable: match rest {
+                [0] => false,
+                [1] => true,
+                _ => return None,
+            },
         })
     }
 }

@@ -49,8 +49,8 @@ impl Reason {
     }
 }
 
-/// Whether a version takes part in traffic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Whether a version takes part in traffic; the greater, the less.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hold {
     #[default]
     In,

@@ -20,9 +20,13 @@ pub struct GuardWatch {
     pub record: RefCell<Option<Record>>,
     /// What the record does not hold yet.
     pub pending: RefCell<Heard>,
-    /// The record's round, and since when this worker has known of it.
-    pub known: Cell<Option<(u32, Millis)>>,
+    /// Since when this worker has known of the record's round.
+    pub known: KnownSince,
 }
+
+/// The round of a record, and since when this worker has known of it.
+#[derive(Debug, Default)]
+pub struct KnownSince(Cell<Option<(u32, Millis)>>);
 
 impl GuardWatch {
     pub fn new(key: String) -> Self {
@@ -30,16 +34,18 @@ impl GuardWatch {
             key,
             record: RefCell::default(),
             pending: RefCell::default(),
-            known: Cell::default(),
+            known: KnownSince::default(),
         }
     }
+}
 
+impl KnownSince {
     /// For how long this worker has known of the round.
     pub fn known_for(&self, round: u32, now: Millis) -> Millis {
-        match self.known.get() {
+        match self.0.get() {
             Some((known, since)) if known == round && since <= now => now - since,
             _ => {
-                self.known.set(Some((round, now)));
+                self.0.set(Some((round, now)));
                 0
             }
         }

@@ -25,12 +25,12 @@ pub enum Shared {
     Unavailable,
 }
 
-/// A GET to a cluster of the proxy.
-#[derive(Clone, Copy, Debug)]
+/// A request without a body to a cluster of the proxy.
+#[derive(Clone, Copy)]
 pub struct Call<'a> {
     pub cluster: &'a str,
-    pub authority: &'a str,
-    pub path: &'a str,
+    /// Pseudo-headers included. Some may be secrets.
+    pub headers: &'a [(&'a str, &'a str)],
     pub timeout: Millis,
 }
 
@@ -91,4 +91,6 @@ pub trait Host: Surroundings {
     }
     /// Sends a request; the answer comes with the token. `None` if it cannot be sent.
     fn call(&self, call: Call<'_>) -> Option<u32>;
+    /// The body of the answer that is being handed over; `None` where it is longer than `most` bytes.
+    fn call_body(&self, most: usize) -> Option<Vec<u8>>;
 }

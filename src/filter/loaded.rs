@@ -89,7 +89,7 @@ impl LoadedConfig {
         pairs.map(|(config, state)| LoadedRollout { config, state })
     }
 
-    /// Whether a guard or a health check watches anything.
+    /// Whether anything is watched.
     pub fn is_watching(&self) -> bool {
         self.states.iter().any(|state| state.is_watched())
     }

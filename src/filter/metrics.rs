@@ -59,6 +59,12 @@ metrics! {
     GUARD_EVIDENCE: Gauge "guard_evidence" ["rollout", "rollout_version"],
     /// trips, by `failures`, `latency`, `health` or `analysis`
     GUARD_TRIPS: Counter "guard_trips_total" ["rollout", "rollout_version", "cause"],
+    /// what the [check](releases/automated-canary.md) last heard, in thousandths; below 0 reads as 0
+    ANALYSIS_VALUE: Gauge "analysis_value" ["rollout", "rollout_version", "check"],
+    /// 1 while the check's last answer counts as bad
+    ANALYSIS_FAILING: Gauge "analysis_failing" ["rollout", "rollout_version", "check"],
+    /// a check's questions without a usable answer; they change nothing
+    ANALYSIS_ERRORS: Counter "analysis_errors_total" ["rollout", "check"],
     /// what was asked for and not granted: an `override`, a `pin`, an `inherit`ed decision
     IGNORED: Counter "ignored_total" ["rollout", "what"],
     /// 1 while the plugin runs without a valid configuration

@@ -31,7 +31,7 @@ const BUSY_TICK: Millis = 250;
 /// The tick otherwise.
 const IDLE_TICK: Millis = 1_000;
 
-/// The most health checks that are waited for.
+/// The most calls that are waited for.
 const POLLS: usize = 10_000;
 
 /// One configuration of the plugin in one worker.
@@ -41,7 +41,7 @@ pub struct Plugin {
     identity: Identity,
     /// The gauge of whether the plugin runs without a valid configuration, made with its first value.
     config_invalid: OnceCell<Option<MetricId>>,
-    /// Health checks that are under way and the proxy's token for each, oldest first.
+    /// Calls that are under way and the proxy's token for each, oldest first.
     polls: RefCell<Vec<(u32, Poll)>>,
 }
 
@@ -129,7 +129,7 @@ impl Plugin {
         host.set_tick_period(if busy { BUSY_TICK } else { IDLE_TICK });
     }
 
-    /// Takes the answer to a health check; `status` is its HTTP status.
+    /// Takes the answer to a call; `status` is its HTTP status.
     pub fn on_call_response(&self, host: &impl Host, token: u32, status: Option<u16>) {
         let Some(poll) = self.take_poll(token) else { return };
         tick::answered(host, &self.loaded, poll, status, millis(host));

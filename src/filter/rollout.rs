@@ -7,9 +7,9 @@ use smallvec::SmallVec;
 
 use crate::bucket::{Split, VersionIndex, Weight};
 use crate::config::{Millis, Mode, Rollout};
-use crate::engine::{split_in_force, HealthState, Hold};
+use crate::engine::{split_in_force, CheckState, HealthState, Hold};
 
-use super::heard::{GuardWatch, RecentUsers, Successor};
+use super::heard::{GuardWatch, KnownSince, RecentUsers, Successor};
 use super::series::{Answers, Gauges, Requests};
 use super::{Host, Identity};
 
@@ -30,7 +30,9 @@ pub struct RolloutState {
     gauges: OnceCell<Gauges>,
     /// One for each version, by position.
     versions: Vec<VersionState>,
-    /// Whether a guard or a health check watches any version.
+    /// One for each entry of the rollout's `analysis`, by position; none where nothing is in force.
+    checks: Vec<CheckWatch>,
+    /// Whether a guard, a health check or a check against a metrics server watches any version.
     watched: bool,
     /// When a version first tripped, which ends the ramp.
     pub ramp_ended: Cell<Option<Millis>>,
@@ -65,6 +67,17 @@ pub struct HealthWatch {
     pub state: Cell<HealthState>,
 }
 
+/// A check against a metrics server.
+#[derive(Debug)]
+pub struct CheckWatch {
+    /// Where the state stands in the shared data. A changed rollout begins anew.
+    pub key: String,
+    /// As this worker last knew it, which is all there is where the proxy has no shared data.
+    pub state: Cell<CheckState>,
+    /// Since when this worker has known of the state's round.
+    pub known: KnownSince,
+}
+
 impl RolloutState {
     /// The state of `rollout` when the plugin `identity` first loads it.
     pub fn new(identity: &Identity, rollout: &Rollout) -> Self {
@@ -74,13 +87,22 @@ impl RolloutState {
             true => VersionState::watched(identity, rollout, version),
             false => VersionState::default(),
         });
+        let checks = rollout.analysis.iter().filter(|_| in_force).map(|check| CheckWatch {
+            key: format!(
+                "{}/analysis/{}/{:x}/{}",
+                identity.records, rollout.name, rollout.fingerprint, check.name
+            ),
+            state: Cell::default(),
+            known: KnownSince::default(),
+        });
         Self {
             plugin: Rc::clone(&identity.plugin),
             requests: OnceCell::new(),
             answers: OnceCell::new(),
             gauges: OnceCell::new(),
             versions: versions.collect(),
-            watched: in_force && (rollout.guard.is_some() || !rollout.health.is_empty()),
+            checks: checks.collect(),
+            watched: in_force && rollout.is_watched(),
             ramp_ended: Cell::new(None),
             probe_turn: Cell::new(0),
             replaced: Cell::new(false),
@@ -93,7 +115,12 @@ impl RolloutState {
         &self.versions
     }
 
-    /// Whether a guard or a health check watches any version.
+    /// The state of each check, by position in the rollout's `analysis`.
+    pub fn checks(&self) -> &[CheckWatch] {
+        &self.checks
+    }
+
+    /// Whether a guard, a health check or a check against a metrics server watches any version.
     pub fn is_watched(&self) -> bool {
         self.watched
     }
@@ -179,6 +206,10 @@ impl<'a> LoadedRollout<'a> {
                 gauges.set_evidence(host, version, evidence);
             }
         }
+        for (check, watch) in self.state.checks.iter().enumerate() {
+            let state = watch.state.get();
+            gauges.set_check(host, check, state.value, state.is_failing());
+        }
     }
 
     /// Sets the gauges to 0, where they are made.
@@ -187,6 +218,9 @@ impl<'a> LoadedRollout<'a> {
         for version in 0..self.config.versions.len() {
             gauges.set(host, version, 0, false);
             gauges.set_evidence(host, version, 0);
+        }
+        for check in 0..self.config.analysis.len() {
+            gauges.set_check(host, check, 0, false);
         }
     }
 

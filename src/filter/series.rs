@@ -209,7 +209,7 @@ impl Answers {
 
 /// Whether the configuration lets `version` be chosen for `reason`, so that it needs a time series.
 fn possible(rollout: &Rollout, version: VersionIndex, reason: Reason) -> bool {
-    let held = rollout.guard.is_some() || !rollout.health.is_empty();
+    let held = rollout.is_watched();
     let stable = version == rollout.stable;
     match reason {
         Reason::Disabled => stable && !rollout.enabled,
@@ -234,7 +234,16 @@ pub struct Gauges {
     held_out: Vec<Option<MetricId>>,
     /// How near a trip is, for versions under guard.
     evidence: Vec<Option<MetricId>>,
-    trips: Vec<[Option<MetricId>; 3]>,
+    trips: Vec<[Option<MetricId>; 4]>,
+    /// By position in the rollout's `analysis`.
+    checks: Vec<CheckSeries>,
+}
+
+#[derive(Debug)]
+struct CheckSeries {
+    value: Option<MetricId>,
+    failing: Option<MetricId>,
+    errors: Option<MetricId>,
 }
 
 impl Gauges {
@@ -254,6 +263,7 @@ impl Gauges {
             Cause::ALL.map(|cause| {
                 let watched = match cause {
                     Cause::Health => rollout.health.iter().any(|health| health.version == position),
+                    Cause::Analysis => rollout.analysis.iter().any(|it| it.version == position),
                     Cause::Failures | Cause::Latency => guarded(position),
                 };
                 let values = [rollout.name.as_str(), &version.name, cause.as_str()];
@@ -261,7 +271,21 @@ impl Gauges {
                 watched.then(counter).flatten()
             })
         });
+        let checks = rollout.analysis.iter().map(|check| {
+            let version = rollout.versions.get(check.version).map_or("", |it| &it.name);
+            let values = [rollout.name.as_str(), version, &check.name];
+            CheckSeries {
+                value: metrics::ANALYSIS_VALUE.define(host, plugin, &values),
+                failing: metrics::ANALYSIS_FAILING.define(host, plugin, &values),
+                errors: metrics::ANALYSIS_ERRORS.define(
+                    host,
+                    plugin,
+                    &[&rollout.name, &check.name],
+                ),
+            }
+        });
         Self {
+            checks: checks.collect(),
             weights: of_each(&metrics::VERSION_WEIGHT),
             held_out: of_each(&metrics::VERSION_HELD_OUT),
             evidence: evidence.collect(),
@@ -284,6 +308,23 @@ impl Gauges {
     pub fn set_evidence(&self, host: &impl Host, version: VersionIndex, thousandths: u32) {
         if let Some(Some(id)) = self.evidence.get(version) {
             host.record(*id, u64::from(thousandths));
+        }
+    }
+
+    /// Sets what a check last heard, in thousandths, and whether it counts as bad.
+    pub fn set_check(&self, host: &impl Host, check: usize, thousandths: u64, failing: bool) {
+        let Some(check) = self.checks.get(check) else { return };
+        for (gauge, value) in [(check.value, thousandths), (check.failing, u64::from(failing))] {
+            if let Some(id) = gauge {
+                host.record(id, value);
+            }
+        }
+    }
+
+    /// Counts a question without a usable answer.
+    pub fn unusable(&self, host: &impl Host, check: usize) {
+        if let Some(id) = self.checks.get(check).and_then(|check| check.errors) {
+            host.increment(id, 1);
         }
     }
 

@@ -1,8 +1,9 @@
-//! Runs the guards and health checks of a configuration at every tick.
+//! Runs the guards, health checks and checks against a metrics server of a configuration at every tick.
 //!
 //! The state machines are the engine's. Their records lie in the proxy's shared data, so that all workers
 //! act as one: whoever sees a change first writes it, and the others read it at their next tick.
 
+mod analysis;
 mod guard;
 mod health;
 mod log;
@@ -10,14 +11,14 @@ mod log;
 use std::rc::Rc;
 
 use crate::bucket::VersionIndex;
-use crate::config::{Millis, Rollout};
+use crate::config::{Check, Health, Millis, Rollout};
 use crate::engine::guard::Record;
-use crate::engine::Hold;
+use crate::engine::{Answer, LONGEST_ANSWER};
 
 use super::heard::{places, GuardWatch};
 use super::host::{Call, Shared};
 use super::loaded::LoadedConfig;
-use super::rollout::{HealthWatch, LoadedRollout};
+use super::rollout::{CheckWatch, HealthWatch, LoadedRollout};
 use super::Host;
 
 use health::PollResult;
@@ -37,12 +38,19 @@ impl Clock {
     }
 }
 
-/// A health check under way.
+/// A call under way.
 #[derive(Clone, Copy, Debug)]
 pub struct Poll {
     rollout: usize,
-    /// The position in the rollout's health checks.
-    health: usize,
+    what: Polled,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Polled {
+    /// The health check at this position of the rollout's.
+    Health(usize),
+    /// The check against a metrics server at this position of the rollout's, asked in this round of its state.
+    Check(usize, u32),
 }
 
 /// Has what began under `before` and ends from now on heard under `loaded` too.
@@ -63,6 +71,9 @@ pub fn take_over(host: &impl Host, loaded: &LoadedConfig, before: &LoadedConfig,
         for (version, guard) in earlier.guarded() {
             WatchedVersion::new(host, earlier, version, clock).end_guard(guard);
         }
+        for watch in earlier.state.checks() {
+            analysis::end(host, watch);
+        }
         let Some(later) = loaded.named(&earlier.config.name) else {
             earlier.withdraw(host);
             continue;
@@ -70,6 +81,15 @@ pub fn take_over(host: &impl Host, loaded: &LoadedConfig, before: &LoadedConfig,
         for (version, known) in earlier.config.versions.iter().enumerate() {
             if !later.config.versions.iter().any(|version| version.name == known.name) {
                 earlier.gauges(host).set(host, version, 0, false);
+            }
+        }
+        for (position, check) in earlier.config.analysis.iter().enumerate() {
+            let same = |it: &Check| {
+                let name = later.version_name(it.version);
+                it.name == check.name && name == earlier.version_name(check.version)
+            };
+            if !later.config.analysis.iter().any(same) {
+                earlier.gauges(host).set_check(host, position, 0, false);
             }
         }
     }
@@ -88,11 +108,14 @@ pub fn start(host: &impl Host, loaded: &LoadedConfig, now: Millis) {
         for (version, health) in rollout.polled() {
             WatchedVersion::new(host, rollout, version, clock).begin_health(health);
         }
+        for (check, watch) in rollout.checks() {
+            WatchedVersion::new(host, rollout, check.version, clock).begin_check(watch);
+        }
         rollout.settle(host, clock.wall);
     }
 }
 
-/// Looks at every version that is watched. The health checks that it sends come back by their tokens.
+/// Looks at every version that is watched. The calls that it sends come back by their tokens.
 pub fn tick(host: &impl Host, loaded: &LoadedConfig, now: Millis) -> Vec<(u32, Poll)> {
     let clock = Clock::at(host, now);
     let mut polls = Vec::new();
@@ -114,15 +137,29 @@ pub fn tick(host: &impl Host, loaded: &LoadedConfig, now: Millis) -> Vec<(u32, P
             if !version.takes_poll(health, watch) {
                 continue;
             }
-            let call = Call {
-                cluster: &health.cluster,
-                authority: &health.host,
-                path: &health.path,
-                timeout: health.timeout,
-            };
-            match host.call(call) {
-                Some(token) => polls.push((token, Poll { rollout: position, health: index })),
+            let headers = [
+                (":method", "GET"),
+                (":path", health.path.as_str()),
+                (":authority", &health.host),
+                ("user-agent", "cohort-health-check"),
+            ];
+            let Health { cluster, timeout, .. } = health;
+            match host.call(Call { cluster, headers: &headers, timeout: *timeout }) {
+                Some(token) => {
+                    polls.push((token, Poll { rollout: position, what: Polled::Health(index) }));
+                }
                 None => version.polled(health, watch, PollResult::NotSent),
+            }
+        }
+        for (index, (check, watch)) in rollout.checks().enumerate() {
+            let version = WatchedVersion::new(host, rollout, check.version, clock);
+            let Some(round) = version.takes_question(check, watch) else { continue };
+            match analysis::ask(host, check) {
+                Some(token) => {
+                    let what = Polled::Check(index, round);
+                    polls.push((token, Poll { rollout: position, what }));
+                }
+                None => version.asked(index, round, &Answer::not_sent()),
             }
         }
         rollout.settle(host, clock.wall);
@@ -130,7 +167,7 @@ pub fn tick(host: &impl Host, loaded: &LoadedConfig, now: Millis) -> Vec<(u32, P
     polls
 }
 
-/// Takes the answer to a health check: its HTTP status, or `None` where none came in time.
+/// Takes the answer to a call: its HTTP status, or `None` where none came in time.
 pub fn answered(
     host: &impl Host,
     loaded: &LoadedConfig,
@@ -140,10 +177,21 @@ pub fn answered(
 ) {
     let clock = Clock::at(host, now);
     let Some(rollout) = loaded.rollout(poll.rollout) else { return };
-    let Some(health) = rollout.config.health.get(poll.health) else { return };
-    let Some(watch) = rollout.health_watch(health.version) else { return };
-    let result = status.map_or(PollResult::NoAnswer, PollResult::Status);
-    WatchedVersion::new(host, rollout, health.version, clock).polled(health, watch, result);
+    match poll.what {
+        Polled::Health(position) => {
+            let Some(health) = rollout.config.health.get(position) else { return };
+            let Some(watch) = rollout.health_watch(health.version) else { return };
+            let result = status.map_or(PollResult::NoAnswer, PollResult::Status);
+            WatchedVersion::new(host, rollout, health.version, clock).polled(health, watch, result);
+        }
+        Polled::Check(position, round) => {
+            let Some(check) = rollout.config.analysis.get(position) else { return };
+            let body = host.call_body(LONGEST_ANSWER);
+            let answer = Answer::of(status, body.as_deref());
+            let version = WatchedVersion::new(host, rollout, check.version, clock);
+            version.asked(position, round, &answer);
+        }
+    }
     rollout.settle(host, clock.wall);
 }
 
@@ -172,7 +220,7 @@ impl<T> SharedRecord<T> {
     }
 }
 
-/// A version that a guard or a health check watches, at one moment.
+/// A version that is watched, at one moment.
 struct WatchedVersion<'a, H> {
     host: &'a H,
     rollout: LoadedRollout<'a>,
@@ -207,6 +255,11 @@ impl<'a> LoadedRollout<'a> {
         versions.filter_map(|(version, state)| Some((version, state.health.as_ref()?)))
     }
 
+    /// The checks against a metrics server.
+    fn checks(self) -> impl Iterator<Item = (&'a Check, &'a CheckWatch)> {
+        self.config.analysis.iter().zip(self.state.checks())
+    }
+
     fn health_watch(self, version: VersionIndex) -> Option<&'a HealthWatch> {
         self.state.versions().get(version)?.health.as_ref()
     }
@@ -214,16 +267,21 @@ impl<'a> LoadedRollout<'a> {
     /// Puts what the records say in force in this worker.
     fn settle(&self, host: &impl Host, now: Millis) {
         let mut first_trip = None;
-        for version in self.state.versions() {
+        for (index, version) in self.state.versions().iter().enumerate() {
             let record = version.guard.as_ref().map(|watch| watch.record.borrow());
             let record = record.as_deref().and_then(Option::as_ref);
             let healthy = version.health.as_ref().map(|watch| watch.state.get().hold());
-            version.hold.set(match healthy {
-                Some(Hold::Out) => Hold::Out,
-                _ => record.map(Record::hold).unwrap_or_default(),
-            });
-            let tripped = record.and_then(|record| record.first_trip);
-            first_trip = [first_trip, tripped].into_iter().flatten().min();
+            let mut hold = record.map(Record::hold).max(healthy).unwrap_or_default();
+            let mut trip = |at: Option<Millis>| {
+                first_trip = [first_trip, at].into_iter().flatten().min();
+            };
+            trip(record.and_then(|record| record.first_trip));
+            for (_, watch) in self.checks().filter(|(check, _)| check.version == index) {
+                let state = watch.state.get();
+                hold = hold.max(state.hold);
+                trip(state.first_trip);
+            }
+            version.hold.set(hold);
         }
         self.state.ramp_ended.set(first_trip);
         self.publish(host, now);

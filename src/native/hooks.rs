@@ -9,6 +9,7 @@ use std::ptr::null;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
+use crate::engine::LONGEST_ANSWER;
 use crate::filter::Stream;
 
 use super::abi::{self, ConfigHandle, EnvoyBuffer, Header, StreamHandle};
@@ -142,19 +143,20 @@ extern "C" fn envoy_dynamic_module_on_http_filter_config_http_callout_done(
     result: u32,
     headers: *const Header,
     count: usize,
-    _: *const EnvoyBuffer,
-    _: usize,
+    chunks: *const EnvoyBuffer,
+    chunk_count: usize,
 ) {
     guarded((), || {
-        // SAFETY: Envoy calls this only while the configuration lives, with `count` lines where there are any.
-        let (settings, status) = unsafe {
+        // SAFETY: Envoy calls this only while the configuration lives, with `count` lines and `chunk_count` parts
+        // of the body where there are any.
+        let (settings, status, body) = unsafe {
             let status =
                 if result == 0 { abi::find_header(headers, count, b":status") } else { None };
-            (settings(config), status)
+            (settings(config), status, abi::join(chunks, chunk_count, LONGEST_ANSWER))
         };
         let status = status.and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok());
         if let Some(settings) = settings {
-            worker::answered(&settings, token, status);
+            worker::answered(&settings, token, status, body);
         }
     });
 }

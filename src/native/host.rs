@@ -27,6 +27,8 @@ pub struct Proxy<'a> {
     pub late: Cell<bool>,
     /// Whether the hook wrote a request header, so that Envoy has to choose the route anew.
     routed: Cell<bool>,
+    /// The body of the answer that is being handed over, where it was not too long to be copied.
+    pub answer: Cell<Option<Vec<u8>>>,
 }
 
 impl<'a> Proxy<'a> {
@@ -39,6 +41,7 @@ impl<'a> Proxy<'a> {
             period: Cell::new(None),
             late: Cell::new(false),
             routed: Cell::new(false),
+            answer: Cell::default(),
         }
     }
 
@@ -238,14 +241,12 @@ impl Host for Proxy<'_> {
     }
 
     fn call(&self, call: Call<'_>) -> Option<u32> {
-        let headers = [
-            (":method", "GET"),
-            (":path", call.path),
-            (":authority", call.authority),
-            ("user-agent", "cohort-health-check"),
-        ];
-        let number = self.settings.handle.call(call.cluster, &headers, call.timeout)?;
+        let number = self.settings.handle.call(call.cluster, call.headers, call.timeout)?;
         u32::try_from(number).ok()
+    }
+
+    fn call_body(&self, most: usize) -> Option<Vec<u8>> {
+        self.answer.take().filter(|body| body.len() <= most)
     }
 }
 

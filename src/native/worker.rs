@@ -123,8 +123,9 @@ pub fn tick(settings: &Arc<Settings>) {
 }
 
 /// An answer to a call, on the main thread.
-pub fn answered(settings: &Arc<Settings>, token: u64, status: Option<u16>) {
+pub fn answered(settings: &Arc<Settings>, token: u64, status: Option<u16>, body: Option<Vec<u8>>) {
     let proxy = Proxy::main(settings);
+    proxy.answer.set(body);
     if let Ok(token) = u32::try_from(token) {
         Loaded::of(settings, &proxy).plugin.on_call_response(&proxy, token, status);
     }

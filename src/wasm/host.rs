@@ -194,14 +194,14 @@ impl Host for Proxy {
     }
 
     fn call(&self, call: Call<'_>) -> Option<u32> {
-        let headers = vec![
-            (":method", "GET"),
-            (":path", call.path),
-            (":authority", call.authority),
-            ("user-agent", "cohort-health-check"),
-        ];
         let timeout = Duration::from_millis(call.timeout.min(u64::from(u32::MAX)));
-        hostcalls::dispatch_http_call(call.cluster, headers, None, vec![], timeout).ok()
+        hostcalls::dispatch_http_call(call.cluster, call.headers.to_vec(), None, vec![], timeout)
+            .ok()
+    }
+
+    fn call_body(&self, most: usize) -> Option<Vec<u8>> {
+        let bytes = hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, most + 1).ok()?;
+        Some(bytes.unwrap_or_default()).filter(|bytes| bytes.len() <= most)
     }
 }
 

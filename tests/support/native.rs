@@ -13,7 +13,7 @@ use cohort::filter::{Call, Host, MetricId, MetricKind, Plugin, Shared, Stream};
 use cohort::http::{address, Headers};
 
 use super::rig::{Event, Rig};
-use super::world::{status, Answer, Map, World, MONOTONIC};
+use super::world::{status, Answer, Map, World, CALL_BODY, MONOTONIC};
 
 /// The library in a thread of its own.
 pub struct Native {
@@ -270,14 +270,14 @@ impl Host for Proxy {
     }
 
     fn call(&self, call: Call<'_>) -> Option<u32> {
-        let headers = [
-            (":method", "GET"),
-            (":path", call.path),
-            (":authority", call.authority),
-            ("user-agent", "cohort-health-check"),
-        ];
-        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let headers = call.headers.iter().map(owned).collect();
         self.0.proxy_http_call(call.cluster, headers, call.timeout).ok()
+    }
+
+    fn call_body(&self, most: usize) -> Option<Vec<u8>> {
+        let bytes = self.0.proxy_get_buffer_bytes(CALL_BODY, 0, most as u32 + 1);
+        Some(bytes.unwrap_or_default()).filter(|bytes| bytes.len() <= most)
     }
 }
 

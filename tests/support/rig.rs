@@ -118,11 +118,17 @@ impl<R: Rig> Worker<R> {
         }
     }
 
-    /// Hands over the answer to a health check; `None` is an answer without a status.
+    /// Hands over the answer to a call; `None` is one without a status, as after a timeout.
     pub fn answer(&mut self, call: &SentCall, status: Option<u16>) {
+        self.answer_with(call, status, b"");
+    }
+
+    /// The same, with a body.
+    pub fn answer_with(&mut self, call: &SentCall, status: Option<u16>, body: &[u8]) {
         assert_eq!(call.worker, self.id, "the call is another worker's");
         let status = status.map(|status| (b":status".to_vec(), status.to_string().into_bytes()));
         self.world.state().call_answer = status.into_iter().collect();
+        self.world.state().call_body = body.to_vec();
         let headers = self.world.state().call_answer.len();
         self.enter(Caller { root: call.root, ..Caller::default() });
         self.rig.call_answered(call.root, call.token, headers);

@@ -54,7 +54,7 @@ pub enum Phase {
     End,
 }
 
-/// A health check on its way.
+/// A health check or a question to a metrics server on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SentCall {
     pub token: u32,
@@ -108,6 +108,7 @@ pub struct State {
     pub unknown_clusters: Vec<String>,
     /// The answer to a call that is being handed over.
     pub call_answer: Lines,
+    pub call_body: Vec<u8>,
     /// How often each host call was made, by its name in the ABI.
     pub counts: BTreeMap<&'static str, u64>,
     pub faults: Option<Faults>,
@@ -124,6 +125,10 @@ pub struct State {
 /// A fake proxy process, shared by its workers.
 #[derive(Debug)]
 pub struct World(Mutex<State>);
+
+/// Buffers, as proxy-wasm numbers them.
+const CONFIGURATION: u32 = 7;
+pub const CALL_BODY: u32 = 4;
 
 /// WASI's number for the clock that never goes back.
 pub const MONOTONIC: u32 = 1;
@@ -151,6 +156,7 @@ impl World {
             next_token: 1,
             unknown_clusters: Vec::new(),
             call_answer: Vec::new(),
+            call_body: Vec::new(),
             counts: BTreeMap::new(),
             faults: None,
             streams: BTreeMap::new(),
@@ -191,7 +197,7 @@ impl World {
         lines.join("\n")
     }
 
-    /// The health checks sent since the last look.
+    /// The calls sent since the last look.
     pub fn take_calls(&self) -> Vec<SentCall> {
         std::mem::take(&mut self.state().calls)
     }
@@ -276,13 +282,16 @@ impl World {
         Ok(self.enter("environ_get")?.environment.clone())
     }
 
-    /// Only the plugin's configuration (buffer 7).
+    /// The plugin's configuration, and the body of the answer to a call.
     pub fn proxy_get_buffer_bytes(&self, buffer: u32, start: u32, size: u32) -> Answer<Vec<u8>> {
         let state = self.enter("proxy_get_buffer_bytes")?;
-        if buffer != 7 {
-            return Err(status::BAD_ARGUMENT);
-        }
-        let bytes = state.configuration.get(start as usize..).ok_or(status::BAD_ARGUMENT)?;
+        let bytes = match buffer {
+            CONFIGURATION => &state.configuration,
+            CALL_BODY if state.call_answer.is_empty() => return Err(status::NOT_FOUND),
+            CALL_BODY => &state.call_body,
+            _ => return Err(status::BAD_ARGUMENT),
+        };
+        let bytes = bytes.get(start as usize..).ok_or(status::BAD_ARGUMENT)?;
         Ok(bytes[..bytes.len().min(size as usize)].to_vec())
     }
 

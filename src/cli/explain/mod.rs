@@ -150,7 +150,7 @@ impl Explained<'_> {
         if rollout.mode == Mode::Shadow {
             writeln!(out, "  shadow mode: this is counted and logged, and changes nothing")?;
         }
-        if rollout.guard.is_some() || !rollout.health.is_empty() {
+        if rollout.is_watched() {
             writeln!(
                 out,
                 "  {}",

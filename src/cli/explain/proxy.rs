@@ -154,4 +154,8 @@ impl Host for Proxy {
     fn call(&self, _: Call<'_>) -> Option<u32> {
         None
     }
+
+    fn call_body(&self, _: usize) -> Option<Vec<u8>> {
+        None
+    }
 }

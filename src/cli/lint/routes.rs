@@ -216,7 +216,10 @@ fn rollout_clusters(documents: &[Document], known: &[&str], findings: &mut Findi
                 let way = vec![key("health"), key(&version.name), key("cluster")];
                 Some((way, health.cluster.as_str()))
             });
-            for (way, cluster) in versions.chain(health) {
+            let checks = rollout.analysis.iter().enumerate().map(|(at, check)| {
+                (vec![key("analysis"), PathSegment::Index(at), key("cluster")], &*check.cluster)
+            });
+            for (way, cluster) in versions.chain(health).chain(checks) {
                 if !known.contains(&cluster) {
                     let mut segments = vec![key("rollouts"), PathSegment::Index(position)];
                     segments.extend(way);

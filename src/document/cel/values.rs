@@ -12,6 +12,7 @@ pub(super) fn values(kind: &Kind, value: &str, path: &str) -> Vec<(String, Strin
         Kind::Text(text) => one(self::text(text, value)),
         Kind::Word(words) => one(format!("{value} in {}", quoted_list(words.iter().copied()))),
         Kind::Number(number) => one(self::number(number, value)),
+        Kind::Real => one(format!("type({value}) in [int, uint, double]")),
         Kind::Span(span) => one(self::span(span, value)),
         Kind::Object(_) => one(format!("type({value}) == map")),
         Kind::List(entry, least) => {

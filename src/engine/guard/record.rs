@@ -24,10 +24,11 @@ pub enum Cause {
     Failures,
     Latency,
     Health,
+    Analysis,
 }
 
 impl Cause {
-    pub const ALL: [Self; 3] = [Self::Failures, Self::Latency, Self::Health];
+    pub const ALL: [Self; 4] = [Self::Failures, Self::Latency, Self::Health, Self::Analysis];
 
     /// The causes that the guard's own test knows.
     pub const TESTED: [Self; 2] = [Self::Failures, Self::Latency];
@@ -38,6 +39,7 @@ impl Cause {
             Self::Failures => "failures",
             Self::Latency => "latency",
             Self::Health => "health",
+            Self::Analysis => "analysis",
         }
     }
 
@@ -45,7 +47,7 @@ impl Cause {
         let bad = match self {
             Self::Failures => totals.failures,
             Self::Latency => totals.slow,
-            Self::Health => 0,
+            Self::Health | Self::Analysis => 0,
         };
         Answered { answers: totals.answers as f64, bad: bad as f64 }
     }

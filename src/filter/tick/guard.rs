@@ -25,7 +25,7 @@ impl<H: Host> WatchedVersion<'_, H> {
             // Should another worker have been first, the next tick reads what it wrote.
             self.host.set_shared(&watch.key, &record.to_bytes(), read.ticket);
         }
-        watch.known_for(record.round, self.clock.now);
+        watch.known.known_for(record.round, self.clock.now);
         watch.record.replace(Some(record));
     }
 
@@ -50,7 +50,7 @@ impl<H: Host> WatchedVersion<'_, H> {
             let before = record.to_bytes();
             record.add(&watch.pending.borrow());
             let Self { clock, .. } = *self;
-            let known_for = watch.known_for(record.round, clock.now);
+            let known_for = watch.known.known_for(record.round, clock.now);
             let moment = Moment { now: clock.now, wall: clock.wall, known_for, alone };
             let change = record.look(guard, &moment);
             let after = record.to_bytes();
@@ -60,7 +60,7 @@ impl<H: Host> WatchedVersion<'_, H> {
                 continue;
             }
             watch.pending.take();
-            watch.known_for(record.round, clock.now);
+            watch.known.known_for(record.round, clock.now);
             watch.record.replace(Some(record));
             if let Some(Change { event, figures }) = change {
                 self.log_guard(guard, event, &figures);

@@ -1,8 +1,8 @@
 //! What people hear of a version that leaves traffic or comes back: the log, and the counter of trips.
 
-use crate::config::{Guard, Health, Millis};
+use crate::config::{Check, Guard, Health, Millis};
 use crate::engine::guard::{Cause, Event, Figures};
-use crate::engine::{HealthState, HealthStatus};
+use crate::engine::{Answer, CheckEvent, CheckState, HealthState, HealthStatus};
 
 use super::health::PollResult;
 use super::{Host, WatchedVersion};
@@ -23,14 +23,11 @@ impl<H: Host> WatchedVersion<'_, H> {
                     Cause::Latency => {
                         (ours.slow, answered.stable.slow, format!("were slower than {slower} ms"))
                     }
-                    Cause::Failures | Cause::Health => {
+                    Cause::Failures | Cause::Health | Cause::Analysis => {
                         (ours.failures, answered.stable.failures, "failed".to_owned())
                     }
                 };
-                let then = match guard.retry_after {
-                    Some(retry) => format!("it is tried again in {} s", retry / 1000),
-                    None => "it stays out until the rollout's configuration changes".to_owned(),
-                };
+                let then = self.then();
                 log::warn!(
                     "rollout {rollout}: version {version} is held out of traffic ({}): of {} answers in {}.{} s {bad} {what}; \
                      stable: {theirs} of {}; by chance less than once in {} d; its users get {}; {then}",
@@ -87,6 +84,64 @@ impl<H: Host> WatchedVersion<'_, H> {
                 "rollout {rollout}: version {version} is back in traffic: {heard}, {times} in a row"
             );
         }
+    }
+
+    /// What comes after a trip.
+    fn then(&self) -> String {
+        match self.retry_after() {
+            Some(retry) => format!("it is tried again in {} s", retry / 1000),
+            None => "it stays out until the rollout's configuration changes".to_owned(),
+        }
+    }
+
+    /// What came of the question of the check at `position`: the state before and after it.
+    pub(super) fn log_check(
+        &self,
+        position: usize,
+        check: &Check,
+        (before, after): (CheckState, CheckState),
+        answer: &Answer,
+        event: Option<CheckEvent>,
+    ) {
+        let (rollout, version, name) = (&self.config().name, self.name(), &check.name);
+        if after.unusable {
+            self.rollout.gauges(self.host).unusable(self.host, position);
+        }
+        if after.unusable && !before.unusable {
+            log::warn!(
+                "rollout {rollout}: check {name} has no usable answer from cluster {} ({answer}); \
+                 it changes nothing, and is counted until there is one",
+                check.cluster
+            );
+        } else if before.unusable && !after.unusable {
+            log::warn!("rollout {rollout}: check {name} has a usable answer again");
+        }
+        match event {
+            Some(CheckEvent::Tripped) => {
+                self.rollout.gauges(self.host).tripped(self.host, self.version, Cause::Analysis);
+                log::warn!(
+                    "rollout {rollout}: version {version} is held out of traffic (analysis): \
+                     check {name} gave {answer}, {}, {} in a row; its users get {}; {}",
+                    check.limit(answer),
+                    after.bad,
+                    self.fallback_name(),
+                    self.then()
+                );
+            }
+            Some(CheckEvent::Returned) => log::warn!(
+                "rollout {rollout}: version {version} is back in traffic: check {name} gave {answer}"
+            ),
+            Some(CheckEvent::Probing) | None => {}
+        }
+    }
+
+    pub(super) fn log_check_probing(&self, check: &Check) {
+        log::warn!(
+            "rollout {}: version {} is tried again with a tenth of its users (check {})",
+            self.config().name,
+            self.name(),
+            check.name
+        );
     }
 
     fn fallback_name(&self) -> &str {

@@ -225,3 +225,22 @@ pub unsafe fn find_header(lines: *const Header, count: usize, name: &[u8]) -> Op
     let line = lines.iter().find(|line| bytes(line.name, line.name_length) == name)?;
     Some(bytes(line.value, line.value_length).to_vec())
 }
+
+/// The `count` parts of a body that Envoy hands to a hook, in one piece; `None` where they are longer than `most`.
+///
+/// # Safety
+/// `parts` is null, or points at `count` buffers that stay as they are while the hook runs.
+pub unsafe fn join(parts: *const EnvoyBuffer, count: usize, most: usize) -> Option<Vec<u8>> {
+    let mut joined = Vec::new();
+    if parts.is_null() {
+        return Some(joined);
+    }
+    // SAFETY: the caller's promise.
+    for part in unsafe { std::slice::from_raw_parts(parts, count) } {
+        if part.length > most - joined.len() {
+            return None;
+        }
+        joined.extend(part.to_vec());
+    }
+    Some(joined)
+}

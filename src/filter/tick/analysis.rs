@@ -1,0 +1,122 @@
+//! The checks against a metrics server: who asks, and what came of it.
+
+use crate::config::{Check, Millis};
+use crate::engine::{Answer, CheckState};
+
+use super::super::host::Call;
+use super::super::rollout::CheckWatch;
+use super::{Host, SharedRecord, WatchedVersion};
+
+/// How often a conditional write is tried again when another worker was first.
+const TRIES: usize = 4;
+
+/// Ends the state of a rollout that is no longer in force as it was.
+pub(super) fn end(host: &impl Host, watch: &CheckWatch) {
+    let read = SharedRecord::read(host, &watch.key, CheckState::from_bytes);
+    if read.value.is_some() {
+        host.set_shared(&watch.key, &[], read.ticket);
+    }
+}
+
+/// Sends the question of `check`.
+pub(super) fn ask(host: &impl Host, check: &Check) -> Option<u32> {
+    let Check { cluster, timeout, .. } = check;
+    let target = check.target();
+    let mut headers =
+        vec![(":method", "GET"), (":path", target.as_str()), (":authority", &check.host)];
+    if !check.request_headers.iter().any(|(name, _)| name.as_str() == "user-agent") {
+        headers.push(("user-agent", "cohort-analysis"));
+    }
+    headers.extend(check.request_headers.iter().map(|(name, value)| (name.as_str(), &**value)));
+    host.call(Call { cluster, headers: &headers, timeout: *timeout })
+}
+
+impl<H: Host> WatchedVersion<'_, H> {
+    /// Reads the state as it stands, where one that was ended begins anew.
+    pub(super) fn begin_check(&self, watch: &CheckWatch) {
+        let read = SharedRecord::read(self.host, &watch.key, CheckState::from_bytes);
+        if !read.shared {
+            return;
+        }
+        let state = read.value.unwrap_or_default();
+        if read.is_ended() {
+            // Should another worker have been first, the next tick reads what it wrote.
+            self.host.set_shared(&watch.key, &state.to_bytes(), read.ticket);
+        }
+        self.know(watch, state);
+    }
+
+    /// Looks whether the version is to be tried again, and whether this worker is the one to ask the question
+    /// that is due; then the answer is the round of the state.
+    pub(super) fn takes_question(&self, check: &Check, watch: &CheckWatch) -> Option<u32> {
+        let now = self.clock.now;
+        let known = self.exchange(watch, |state, known_for| {
+            state.retry(check, self.retry_after(), known_for, now)
+        });
+        if known.is_some() {
+            self.log_check_probing(check);
+            return None;
+        }
+        if !self.host.sends_calls() {
+            return None;
+        }
+        let (_, after) = self.exchange(watch, |state, _| state.ask(check, now))?;
+        Some(after.round)
+    }
+
+    /// Takes the answer to a question of the check at `position`, which was asked in `round`.
+    pub(super) fn asked(&self, position: usize, round: u32, answer: &Answer) {
+        let config = self.config().analysis.get(position);
+        let Some((check, watch)) = config.zip(self.rollout.state.checks().get(position)) else {
+            return;
+        };
+        let wall = self.clock.wall;
+        for _ in 0..TRIES {
+            let mut event = None;
+            let change = self.exchange(watch, |state, _| {
+                let (after, what) = state.heard(check, round, answer, wall);
+                event = what;
+                Some(after)
+            });
+            if let Some((before, after)) = change {
+                self.log_check(position, check, (before, after), answer, event);
+                return;
+            }
+        }
+    }
+
+    /// Has `change` make a new state of the one that is known, and writes it where nobody else has written
+    /// meanwhile. `None` where it did not come to that.
+    fn exchange(
+        &self,
+        watch: &CheckWatch,
+        change: impl FnOnce(CheckState, Millis) -> Option<CheckState>,
+    ) -> Option<(CheckState, CheckState)> {
+        let read = SharedRecord::read(self.host, &watch.key, CheckState::from_bytes);
+        // A proxy without shared data leaves each worker to itself, and so does a state that other workers
+        // have ended already, whose newer configuration is about to come here too.
+        let shared = read.shared && !read.is_ended();
+        let state = match read.value {
+            Some(state) => state,
+            None if shared => CheckState::default(),
+            None => watch.state.get(),
+        };
+        self.know(watch, state);
+        let known_for = watch.known.known_for(state.round, self.clock.now);
+        let after = change(state, known_for)?;
+        if shared && !self.host.set_shared(&watch.key, &after.to_bytes(), read.ticket) {
+            return None;
+        }
+        self.know(watch, after);
+        Some((state, after))
+    }
+
+    fn know(&self, watch: &CheckWatch, state: CheckState) {
+        watch.known.known_for(state.round, self.clock.now);
+        watch.state.set(state);
+    }
+
+    pub(super) fn retry_after(&self) -> Option<Millis> {
+        self.config().guard.as_ref()?.retry_after
+    }
+}
