@@ -107,10 +107,9 @@ shape! {
 }
 
 /// A PromQL expression.
-static QUERY: Text =
-    Text::new("a PromQL expression of 1 to 4096 bytes", "^[\\s\\S]{1,4096}$", |text| {
-        !text.trim().is_empty() && text.len() <= 4096
-    });
+static QUERY: Text = Text::new("a PromQL expression of at most 4096 bytes", "\\S", |text| {
+    text.len() <= 4096 && text.bytes().any(|byte| !byte.is_ascii_whitespace())
+});
 
 /// The name of a header that goes with a question: none that says where a message ends or whom it is for.
 static SENT_HEADER: Text = Text::new(
@@ -204,23 +203,28 @@ fn check_one(
     if index.is_some_and(|index| versions.is_stable(index)) {
         problems.add(version, &version.value.shown(), "a version other than stable");
     }
+    // Nothing is copied before all is known to be there, which keeps the code small.
+    let (name, cluster, query) = (name.text()?, cluster.text()?, query.text()?);
+    let (interval, timeout) = (interval.number()?, timeout.number()?);
+    let (version, failures, on_no_data) = (index?, failures.small()?, on_no_data(no_data)?);
     let mut headers = Vec::new();
     for header in request_headers.entries() {
-        headers.push((HeaderName::new(header.key)?, header.string()?));
+        if let (Some(name), Some(value)) = (HeaderName::new(header.key), header.text()) {
+            headers.push((name, value.to_owned()));
+        }
     }
-    let cluster = cluster.string()?;
     Some(Check {
-        name: name.string()?,
-        version: index?,
-        host: host.string().unwrap_or_else(|| cluster.clone()),
-        cluster,
-        query: query.string()?,
+        name: name.to_owned(),
+        version,
+        cluster: cluster.to_owned(),
+        host: host.text().unwrap_or(cluster).to_owned(),
+        query: query.to_owned(),
         min: min.real(),
         max: max.real(),
-        interval: interval.number()?,
-        timeout: timeout.number()?,
-        failures: failures.small()?,
-        on_no_data: on_no_data(no_data)?,
+        interval,
+        timeout,
+        failures,
+        on_no_data,
         request_headers: headers,
     })
 }

@@ -216,7 +216,7 @@ fn not_good(kind: &Kind, node: &Node<'_>, problems: &mut Problems<'_>) {
             node.value.in_words()
         }
         (Kind::Real, Value::String(text)) => {
-            hint = numbers::number(text.trim()).map(number_text);
+            hint = numbers::number(text).map(number_text);
             node.value.in_words()
         }
         (_, value) => value.in_words(),

@@ -1,7 +1,5 @@
 //! Checks against a metrics server: what an answer says, and the state machine over it (design.md section 7).
 
-use std::fmt;
-
 use crate::config::{Check, Millis, OnNoData, Value};
 use crate::document::numbers;
 use crate::document::value::number_text;
@@ -14,97 +12,100 @@ use super::Hold;
 pub const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// What came of a question.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Answer {
     /// One number; an infinity is one.
     Number(f64),
     /// No element, or NaN, as of a share of nothing.
     NoData,
-    /// Nothing that says anything, and why.
-    Unusable(String),
+    /// Nothing that says anything.
+    Unusable(Unusable),
+}
+
+/// Why an answer is of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// The proxy would not send the question.
+    NotSent,
+    NoAnswer,
+    /// An HTTP status other than 200.
+    Status(u16),
+    TooLong,
+    NotJson,
+    /// JSON that is not the query API's, or tells of an error.
+    NoResult,
+    /// A vector of several elements.
+    Several(usize),
+    /// A matrix, a string, or a type that is not known.
+    NotOneNumber,
+    NotANumber,
 }
 
 impl Answer {
-    /// None at all: the proxy would not send the question.
-    pub fn not_sent() -> Self {
-        Self::Unusable("it cannot be asked; does the proxy have one of that name?".to_owned())
-    }
-
     /// What the query API answered: its HTTP status, `None` where there was no answer in time, and its body,
     /// `None` where it was too long to be read.
     pub fn of(status: Option<u16>, body: Option<&[u8]>) -> Self {
-        match status {
-            None => return Self::Unusable("no answer in time".to_owned()),
-            Some(200) => {}
-            Some(status) => return Self::Unusable(format!("status {status}")),
-        }
-        let Some(body) = body else {
-            return Self::Unusable(format!("an answer of more than {LONGEST_ANSWER} bytes"));
-        };
-        match Value::from_json(body) {
-            Ok(answer) => Self::of_document(&answer).unwrap_or_else(Self::Unusable),
-            Err(_) => Self::Unusable("an answer that is not JSON".to_owned()),
-        }
+        Self::read(status, body).unwrap_or_else(Self::Unusable)
     }
 
-    fn of_document(answer: &Value<'_>) -> Result<Self, String> {
-        if answer.get("status") != Some(&Value::from("success")) {
-            return Err("an answer without status success".to_owned());
+    fn read(status: Option<u16>, body: Option<&[u8]>) -> Result<Self, Unusable> {
+        let status = status.ok_or(Unusable::NoAnswer)?;
+        if status != 200 {
+            return Err(Unusable::Status(status));
         }
-        let data = answer.get("data").ok_or("an answer without data")?;
-        let Some(Value::String(kind)) = data.get("resultType") else {
-            return Err("an answer without a type".to_owned());
+        let body = body.ok_or(Unusable::TooLong)?;
+        let answer = Value::from_json(body).map_err(|_| Unusable::NotJson)?;
+        let data = answer.get("data").ok_or(Unusable::NoResult)?;
+        let (Some(Value::String(status)), Some(Value::String(kind)), Some(Value::List(result))) =
+            (answer.get("status"), data.get("resultType"), data.get("result"))
+        else {
+            return Err(Unusable::NoResult);
         };
-        let Some(Value::List(result)) = data.get("result") else {
-            return Err("an answer without a result".to_owned());
-        };
+        if status != "success" {
+            return Err(Unusable::NoResult);
+        }
         let sample = match (&**kind, result.as_slice()) {
             ("scalar", sample) => sample,
             ("vector", []) => return Ok(Self::NoData),
             ("vector", [one]) => match one.get("value") {
                 Some(Value::List(sample)) => sample.as_slice(),
-                _ => return Err("a vector without a value".to_owned()),
+                _ => return Err(Unusable::NotANumber),
             },
-            ("vector", several) => {
-                return Err(format!("a vector of {} elements{ONE}", several.len()));
-            }
-            ("matrix", _) => return Err(format!("a matrix{ONE}")),
-            ("string", _) => return Err(format!("a string{ONE}")),
-            _ => return Err(format!("an unknown type{ONE}")),
+            ("vector", several) => return Err(Unusable::Several(several.len())),
+            _ => return Err(Unusable::NotOneNumber),
         };
-        match sample {
-            [_, Value::String(text)] => {
-                Self::of_text(text).ok_or_else(|| "a sample that is not a number".to_owned())
-            }
-            _ => Err("a sample without a number".to_owned()),
-        }
-    }
-
-    /// A number as metrics servers write it.
-    fn of_text(text: &str) -> Option<Self> {
-        Some(match text {
+        let [_, Value::String(text)] = sample else { return Err(Unusable::NotANumber) };
+        Ok(match &**text {
             "NaN" => Self::NoData,
             "+Inf" | "Inf" => Self::Number(f64::INFINITY),
             "-Inf" => Self::Number(f64::NEG_INFINITY),
-            _ => Self::Number(numbers::number(text)?),
+            text => Self::Number(numbers::number(text).ok_or(Unusable::NotANumber)?),
         })
     }
-}
 
-const ONE: &str = ", where one number is needed";
-
-/// The answer, in words that follow "gave". Nothing in it is the server's own text, which could repeat a
-/// secret that it was sent.
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(number) if number.is_infinite() => {
-                f.write_str(if *number > 0.0 { "+Inf" } else { "-Inf" })
-            }
-            Self::Number(number) => f.write_str(&number_text(*number)),
-            Self::NoData => f.write_str("no data"),
-            Self::Unusable(why) => f.write_str(why),
-        }
+    /// The answer, in words that follow "gave". Nothing in it is the server's own text, which could repeat a
+    /// secret that it was sent.
+    pub fn told(&self) -> String {
+        let text = match self {
+            Self::Number(f64::INFINITY) => "+Inf",
+            Self::Number(f64::NEG_INFINITY) => "-Inf",
+            Self::Number(number) => return number_text(*number),
+            Self::NoData => "no data",
+            Self::Unusable(why) => match why {
+                Unusable::NotSent => "it cannot be asked; does the proxy have one of that name?",
+                Unusable::NoAnswer => "no answer in time",
+                Unusable::Status(status) => return format!("status {status}"),
+                Unusable::TooLong => "an answer of more than 65536 bytes",
+                Unusable::NotJson => "an answer that is not JSON",
+                Unusable::NoResult => "an answer without a result",
+                Unusable::Several(count) => {
+                    return format!("a vector of {count} elements, where one number is needed");
+                }
+                Unusable::NotOneNumber => "a matrix or text, where one number is needed",
+                Unusable::NotANumber => "a sample without a number",
+            },
+        };
+        text.to_owned()
     }
 }
 
@@ -124,21 +125,21 @@ impl Check {
     }
 
     /// The limit that `answer` is beyond, in words that follow it.
-    pub fn limit(&self, answer: &Answer) -> String {
+    pub fn limit(&self, answer: Answer) -> String {
         let Answer::Number(number) = answer else { return "onNoData is fail".to_owned() };
         match (self.min, self.max) {
-            (Some(least), _) if *number < least => format!("below min {}", number_text(least)),
+            (Some(least), _) if number < least => format!("below min {}", number_text(least)),
             (_, Some(most)) => format!("above max {}", number_text(most)),
             _ => String::new(),
         }
     }
 
     /// What `answer` says of the version.
-    pub fn look(&self, answer: &Answer) -> Look {
+    pub fn look(&self, answer: Answer) -> Look {
         match answer {
             Answer::Number(number) => {
-                let low = self.min.is_some_and(|least| *number < least);
-                let high = self.max.is_some_and(|most| *number > most);
+                let low = self.min.is_some_and(|least| number < least);
+                let high = self.max.is_some_and(|most| number > most);
                 if low || high {
                     Look::Bad
                 } else {
@@ -195,7 +196,7 @@ impl CheckState {
         &self,
         check: &Check,
         round: u32,
-        answer: &Answer,
+        answer: Answer,
         wall: Millis,
     ) -> (Self, Option<CheckEvent>) {
         let mut next = Self { unusable: matches!(answer, Answer::Unusable(_)), ..*self };

@@ -12,7 +12,7 @@ mod ramp;
 mod request;
 mod verdict;
 
-pub use analysis::{Answer, CheckEvent, CheckState, Look, LONGEST_ANSWER};
+pub use analysis::{Answer, CheckEvent, CheckState, Look, Unusable, LONGEST_ANSWER};
 pub use decide::{decide, Standing};
 pub use health::{HealthState, HealthStatus};
 pub use plan::{Owner, Plan};

@@ -219,9 +219,7 @@ impl<'a> LoadedRollout<'a> {
             gauges.set(host, version, 0, false);
             gauges.set_evidence(host, version, 0);
         }
-        for check in 0..self.config.analysis.len() {
-            gauges.set_check(host, check, 0, false);
-        }
+        gauges.clear_checks(host);
     }
 
     /// How near a trip of a version under guard is.

@@ -321,6 +321,13 @@ impl Gauges {
         }
     }
 
+    /// Sets the gauges of every check to 0.
+    pub fn clear_checks(&self, host: &impl Host) {
+        for check in 0..self.checks.len() {
+            self.set_check(host, check, 0, false);
+        }
+    }
+
     /// Counts a question without a usable answer.
     pub fn unusable(&self, host: &impl Host, check: usize) {
         if let Some(id) = self.checks.get(check).and_then(|check| check.errors) {

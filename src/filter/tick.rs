@@ -13,7 +13,8 @@ use std::rc::Rc;
 use crate::bucket::VersionIndex;
 use crate::config::{Check, Health, Millis, Rollout};
 use crate::engine::guard::Record;
-use crate::engine::{Answer, LONGEST_ANSWER};
+use crate::engine::{Answer, Unusable, LONGEST_ANSWER};
+use crate::http::HeaderName;
 
 use super::heard::{places, GuardWatch};
 use super::host::{Call, Shared};
@@ -83,15 +84,8 @@ pub fn take_over(host: &impl Host, loaded: &LoadedConfig, before: &LoadedConfig,
                 earlier.gauges(host).set(host, version, 0, false);
             }
         }
-        for (position, check) in earlier.config.analysis.iter().enumerate() {
-            let same = |it: &Check| {
-                let name = later.version_name(it.version);
-                it.name == check.name && name == earlier.version_name(check.version)
-            };
-            if !later.config.analysis.iter().any(same) {
-                earlier.gauges(host).set_check(host, position, 0, false);
-            }
-        }
+        // What the later one asks begins anew, and with it its gauges.
+        earlier.gauges(host).clear_checks(host);
     }
 }
 
@@ -137,14 +131,8 @@ pub fn tick(host: &impl Host, loaded: &LoadedConfig, now: Millis) -> Vec<(u32, P
             if !version.takes_poll(health, watch) {
                 continue;
             }
-            let headers = [
-                (":method", "GET"),
-                (":path", health.path.as_str()),
-                (":authority", &health.host),
-                ("user-agent", "cohort-health-check"),
-            ];
-            let Health { cluster, timeout, .. } = health;
-            match host.call(Call { cluster, headers: &headers, timeout: *timeout }) {
+            let Health { cluster, host: authority, path, timeout, .. } = health;
+            match get(host, cluster, authority, path, *timeout, "cohort-health-check", &[]) {
                 Some(token) => {
                     polls.push((token, Poll { rollout: position, what: Polled::Health(index) }));
                 }
@@ -159,12 +147,31 @@ pub fn tick(host: &impl Host, loaded: &LoadedConfig, now: Millis) -> Vec<(u32, P
                     let what = Polled::Check(index, round);
                     polls.push((token, Poll { rollout: position, what }));
                 }
-                None => version.asked(index, round, &Answer::not_sent()),
+                None => version.asked(index, round, Answer::Unusable(Unusable::NotSent)),
             }
         }
         rollout.settle(host, clock.wall);
     }
     polls
+}
+
+/// Sends a GET to a cluster.
+#[inline(never)]
+fn get(
+    host: &impl Host,
+    cluster: &str,
+    authority: &str,
+    path: &str,
+    timeout: Millis,
+    agent: &str,
+    more: &[(HeaderName, String)],
+) -> Option<u32> {
+    let mut headers = vec![(":method", "GET"), (":path", path), (":authority", authority)];
+    if !more.iter().any(|(name, _)| name.as_str() == "user-agent") {
+        headers.push(("user-agent", agent));
+    }
+    headers.extend(more.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    host.call(Call { cluster, headers: &headers, timeout })
 }
 
 /// Takes the answer to a call: its HTTP status, or `None` where none came in time.
@@ -189,7 +196,7 @@ pub fn answered(
             let body = host.call_body(LONGEST_ANSWER);
             let answer = Answer::of(status, body.as_deref());
             let version = WatchedVersion::new(host, rollout, check.version, clock);
-            version.asked(position, round, &answer);
+            version.asked(position, round, answer);
         }
     }
     rollout.settle(host, clock.wall);
@@ -205,13 +212,12 @@ struct SharedRecord<T> {
 
 impl<T> SharedRecord<T> {
     fn read(host: &impl Host, key: &str, from_bytes: impl Fn(&[u8]) -> Option<T>) -> Self {
-        match host.shared(key) {
-            Shared::Missing => Self { value: None, ticket: None, shared: true },
-            Shared::Value(bytes, ticket) => {
-                Self { value: from_bytes(&bytes), ticket: Some(ticket), shared: true }
-            }
-            Shared::Unavailable => Self { value: None, ticket: None, shared: false },
-        }
+        let (bytes, ticket, shared) = match host.shared(key) {
+            Shared::Missing => (Vec::new(), None, true),
+            Shared::Value(bytes, ticket) => (bytes, Some(ticket), true),
+            Shared::Unavailable => (Vec::new(), None, false),
+        };
+        Self { value: from_bytes(&bytes), ticket, shared }
     }
 
     /// Whether the record is one that was ended, and so is empty.

@@ -3,9 +3,8 @@
 use crate::config::{Check, Millis};
 use crate::engine::{Answer, CheckState};
 
-use super::super::host::Call;
 use super::super::rollout::CheckWatch;
-use super::{Host, SharedRecord, WatchedVersion};
+use super::{get, Host, SharedRecord, WatchedVersion};
 
 /// How often a conditional write is tried again when another worker was first.
 const TRIES: usize = 4;
@@ -20,15 +19,9 @@ pub(super) fn end(host: &impl Host, watch: &CheckWatch) {
 
 /// Sends the question of `check`.
 pub(super) fn ask(host: &impl Host, check: &Check) -> Option<u32> {
-    let Check { cluster, timeout, .. } = check;
+    let Check { cluster, host: authority, timeout, request_headers, .. } = check;
     let target = check.target();
-    let mut headers =
-        vec![(":method", "GET"), (":path", target.as_str()), (":authority", &check.host)];
-    if !check.request_headers.iter().any(|(name, _)| name.as_str() == "user-agent") {
-        headers.push(("user-agent", "cohort-analysis"));
-    }
-    headers.extend(check.request_headers.iter().map(|(name, value)| (name.as_str(), &**value)));
-    host.call(Call { cluster, headers: &headers, timeout: *timeout })
+    get(host, cluster, authority, &target, *timeout, "cohort-analysis", request_headers)
 }
 
 impl<H: Host> WatchedVersion<'_, H> {
@@ -48,9 +41,10 @@ impl<H: Host> WatchedVersion<'_, H> {
 
     /// Looks whether the version is to be tried again, and whether this worker is the one to ask the question
     /// that is due; then the answer is the round of the state.
+    #[inline(never)]
     pub(super) fn takes_question(&self, check: &Check, watch: &CheckWatch) -> Option<u32> {
         let now = self.clock.now;
-        let known = self.exchange(watch, |state, known_for| {
+        let known = self.exchange(watch, &mut |state, known_for| {
             state.retry(check, self.retry_after(), known_for, now)
         });
         if known.is_some() {
@@ -60,12 +54,13 @@ impl<H: Host> WatchedVersion<'_, H> {
         if !self.host.sends_calls() {
             return None;
         }
-        let (_, after) = self.exchange(watch, |state, _| state.ask(check, now))?;
+        let (_, after) = self.exchange(watch, &mut |state, _| state.ask(check, now))?;
         Some(after.round)
     }
 
     /// Takes the answer to a question of the check at `position`, which was asked in `round`.
-    pub(super) fn asked(&self, position: usize, round: u32, answer: &Answer) {
+    #[inline(never)]
+    pub(super) fn asked(&self, position: usize, round: u32, answer: Answer) {
         let config = self.config().analysis.get(position);
         let Some((check, watch)) = config.zip(self.rollout.state.checks().get(position)) else {
             return;
@@ -73,7 +68,7 @@ impl<H: Host> WatchedVersion<'_, H> {
         let wall = self.clock.wall;
         for _ in 0..TRIES {
             let mut event = None;
-            let change = self.exchange(watch, |state, _| {
+            let change = self.exchange(watch, &mut |state, _| {
                 let (after, what) = state.heard(check, round, answer, wall);
                 event = what;
                 Some(after)
@@ -87,10 +82,11 @@ impl<H: Host> WatchedVersion<'_, H> {
 
     /// Has `change` make a new state of the one that is known, and writes it where nobody else has written
     /// meanwhile. `None` where it did not come to that.
+    #[inline(never)]
     fn exchange(
         &self,
         watch: &CheckWatch,
-        change: impl FnOnce(CheckState, Millis) -> Option<CheckState>,
+        change: &mut dyn FnMut(CheckState, Millis) -> Option<CheckState>,
     ) -> Option<(CheckState, CheckState)> {
         let read = SharedRecord::read(self.host, &watch.key, CheckState::from_bytes);
         // A proxy without shared data leaves each worker to itself, and so does a state that other workers

@@ -100,28 +100,27 @@ impl<H: Host> WatchedVersion<'_, H> {
         position: usize,
         check: &Check,
         (before, after): (CheckState, CheckState),
-        answer: &Answer,
+        answer: Answer,
         event: Option<CheckEvent>,
     ) {
         let (rollout, version, name) = (&self.config().name, self.name(), &check.name);
+        let told = answer.told();
         if after.unusable {
             self.rollout.gauges(self.host).unusable(self.host, position);
         }
         if after.unusable && !before.unusable {
             log::warn!(
-                "rollout {rollout}: check {name} has no usable answer from cluster {} ({answer}); \
+                "rollout {rollout}: check {name} has no usable answer from cluster {} ({told}); \
                  it changes nothing, and is counted until there is one",
                 check.cluster
             );
-        } else if before.unusable && !after.unusable {
-            log::warn!("rollout {rollout}: check {name} has a usable answer again");
         }
         match event {
             Some(CheckEvent::Tripped) => {
                 self.rollout.gauges(self.host).tripped(self.host, self.version, Cause::Analysis);
                 log::warn!(
                     "rollout {rollout}: version {version} is held out of traffic (analysis): \
-                     check {name} gave {answer}, {}, {} in a row; its users get {}; {}",
+                     check {name} gave {told}, {}, {} in a row; its users get {}; {}",
                     check.limit(answer),
                     after.bad,
                     self.fallback_name(),
@@ -129,7 +128,7 @@ impl<H: Host> WatchedVersion<'_, H> {
                 );
             }
             Some(CheckEvent::Returned) => log::warn!(
-                "rollout {rollout}: version {version} is back in traffic: check {name} gave {answer}"
+                "rollout {rollout}: version {version} is back in traffic: check {name} gave {told}"
             ),
             Some(CheckEvent::Probing) | None => {}
         }
