@@ -70,7 +70,7 @@ class Prometheus:
         (self._folder / "rules.yaml").write_text(yaml.safe_dump(self._rules, sort_keys=False))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+            self.port = port = free.getsockname()[1]
         self.process = await Process.start(
             "prometheus",
             [
