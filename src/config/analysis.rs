@@ -92,11 +92,11 @@ shape! {
         min = "min": optional Kind::Real,
         /// A number above this is bad.
         max = "max": optional Kind::Real,
-        /// How often it is asked.
+        /// How often it is asked, from 5s to 1h.
         interval = "interval": default span(5_000, 3_600_000) => Scalar::Text("30s"),
         /// How long an answer may take, at most the interval.
         timeout = "timeout": default span(1, 3_600_000) => Scalar::Text("5s"),
-        /// How many bad looks in a row take the version out.
+        /// How many bad looks in a row take the version out, from 1 to 1000.
         failures = "failures": default count(1, 1000) => Scalar::Number(3.0),
         /// What an answer without data means: nothing, or a bad look.
         on_no_data = "onNoData": default ON_NO_DATA => Scalar::Text("ignore"),

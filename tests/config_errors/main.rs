@@ -55,7 +55,7 @@ fn the_lines_of_the_design_come_out_as_they_stand_there() {
         lines(text),
         [
             "$.rollouts[0].hashkey: found an unknown key, allowed: name, enabled, mode, match, versions, hashKey, \
-             salt, hashScheme, anonymousId, pin, overrides, inherit, rules, ramp, guard, health, output \
+             salt, hashScheme, anonymousId, pin, overrides, inherit, rules, ramp, guard, analysis, health, output \
              (did you mean hashKey?)",
             "$.rollouts[0].versions: found two versions without a weight (blue, green), allowed: exactly one, \
              which is stable",
@@ -101,7 +101,7 @@ fn every_problem_is_told_at_once_in_document_order() {
             "$.rollouts[0].versions[1].drain: found 1, allowed: true or false",
             "$.rollouts[0].versions[1].drain: found a duplicate key, allowed: each key once",
             "$.rollouts[0].colour: found an unknown key, allowed: name, enabled, mode, match, versions, hashKey, \
-             salt, hashScheme, anonymousId, pin, overrides, inherit, rules, ramp, guard, health, output",
+             salt, hashScheme, anonymousId, pin, overrides, inherit, rules, ramp, guard, analysis, health, output",
             "$.rollouts[0].name: found \"A\", allowed: 1 to 63 lower-case letters, digits and hyphens, with a \
              letter or digit at either end",
             "$.rollouts[0].guard.window: found \"30\", allowed: a duration from 1s to 1h, such as 30s, 10m or 1h",

@@ -68,6 +68,22 @@ impl Checks {
         self.0.push(check.maybe("interval", interval.map(duration)).maybe("failures", failures));
     }
 
+    /// Has the last check take so long and send these headers.
+    fn send(&mut self, timeout: Option<u64>, headers: Option<Yaml>) {
+        let Some(check) = self.0.pop() else { return };
+        let timeout = timeout.filter(|length| *length > 0).map(duration);
+        self.0.push(check.maybe("timeout", timeout).maybe("requestHeaders", headers));
+    }
+
+    /// Leaves the last check out where another one asks the same.
+    fn once(&mut self) {
+        let Some(last) = self.0.pop() else { return };
+        let bare = last.clone().without(&["name"]);
+        if !self.0.iter().any(|check| check.clone().without(&["name"]) == bare) {
+            self.0.push(last);
+        }
+    }
+
     /// Puts the checks into the rollout.
     pub fn put(self, draft: &mut Draft) {
         if self.0.is_empty() {
@@ -259,6 +275,33 @@ fn template_metrics(
         let failures = field(&["failureLimit"]).map_or(Some(0.0), |text| text.parse().ok());
         let interval = field(&["interval"]).as_deref().and_then(go_duration);
         checks.pace(interval, failures.map(|limit: f64| limit + 1.0));
+        let provider = metric.at_keys(&["provider", "prometheus"]);
+        let longest = interval.unwrap_or(30_000);
+        let timeout = provider.and_then(|it| it.get("timeout")).and_then(number_of);
+        let timeout = timeout.map(|seconds| (seconds * 1000.0) as u64);
+        if timeout.is_some_and(|timeout| timeout > longest) {
+            draft.lose(format!(
+                "metric {}: its timeout, which is longer than interval",
+                shown(&name)
+            ));
+        }
+        let headers = provider.and_then(|it| it.get("headers")).map(|headers| {
+            headers.items().iter().fold(Yaml::map(), |map, header| {
+                let text = |key: &str| header.get(key).and_then(plain_text).unwrap_or_default();
+                map.with(&text("key"), text("value"))
+            })
+        });
+        checks.send(timeout.filter(|timeout| *timeout <= longest), headers);
+        for key in ["authentication", "insecure"] {
+            if let Some(value) = provider.and_then(|it| it.get(key)) {
+                let value = Yaml::from(value).shown();
+                draft.lose(format!(
+                    "metric {}: {key} {value} (the proxy's cluster sees to it)",
+                    shown(&name)
+                ));
+            }
+        }
+        checks.once();
         draft.change(format!(
             "metric {} is a check, which counts bad answers in a row",
             Yaml::from(metric).without(&["provider"]).shown()

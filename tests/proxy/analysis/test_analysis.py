@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
+import re
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -14,7 +16,7 @@ from aiohttp import web
 from conftest import Launch, config, rollout
 from lab import arithmetic
 from lab.client import ask, users
-from lab.envoy import Envoy
+from lab.envoy import REPOSITORY, Envoy
 from lab.service import Service
 from lab.until import until
 from prometheus import Prometheus
@@ -119,8 +121,11 @@ def scrapes(*ports: int, path: str = "/stats/prometheus") -> list[dict[str, Any]
     return [{"job_name": "proxies", "metrics_path": path, "static_configs": [{"targets": targets}]}]
 
 
-def address_of(prometheus: Prometheus) -> tuple[str, int]:
-    return ("127.0.0.1", prometheus.port)
+def ready_made() -> list[str]:
+    """The queries of docs/analysis.md."""
+    page = (REPOSITORY / "docs" / "analysis.md").read_text()
+    configs = [json.loads(text) for text in re.findall(r"^```json\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)]
+    return [check["query"] for one in configs for check in one["rollouts"][0]["analysis"]]
 
 
 async def test_a_version_that_only_the_fleet_shows_to_be_bad_leaves_every_proxy(launch: Launch, v2: Service):
@@ -134,7 +139,7 @@ async def test_a_version_that_only_the_fleet_shows_to_be_bad_leaves_every_proxy(
     try:
         async with Prometheus(jobs=scrapes(*(proxy.admin_port for proxy in proxies))) as prometheus:
             for proxy in proxies:
-                await proxy.set_endpoints("prometheus", [address_of(prometheus)])
+                await proxy.set_endpoints("prometheus", [prometheus.address])
             await ask(proxies[0].url, their)
             await until(lambda: prometheus.values(answered), "the first proxy's answers", holds=lambda it: it == [40])
             assert await prometheus.values(query) == [], "one proxy alone shows nothing"
@@ -143,6 +148,13 @@ async def test_a_version_that_only_the_fleet_shows_to_be_bad_leaves_every_proxy(
             await ask(proxies[1].url, their)
             await until(lambda: prometheus.values(query), "the sum", holds=lambda it: it == [0.5])
             began = time.monotonic()
+            queries = ready_made()
+            assert len(queries) == 7
+            for written in queries:
+                found = await prometheus.values(written)
+                # There is no Istio here and no shop.
+                there = not re.search("istio_|orders_", written)
+                assert len(found) == there, (written, found)
             for proxy in proxies:
                 await until(lambda proxy=proxy: held_out(proxy, "checkout"), "held out")
             assert time.monotonic() - began < 2 * INTERVAL + 1, "two looks"
@@ -172,7 +184,7 @@ async def test_a_business_figure_that_falls_takes_the_version_out_and_none_does_
         return (await proxy.metrics()).value("cohort_analysis_value", **labels)
 
     async with Prometheus(jobs=scrapes(server.address[1], path="/metrics")) as prometheus:
-        await proxy.set_endpoints("prometheus", [address_of(prometheus)])
+        await proxy.set_endpoints("prometheus", [prometheus.address])
         server.shop = 'orders_per_minute{version="stable"} 80\n'
 
         async def looked() -> bool:

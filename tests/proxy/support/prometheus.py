@@ -1,30 +1,20 @@
-"""A real Prometheus that scrapes an Envoy once a second."""
+"""The lab's Prometheus for tests, which are skipped with the reason where there is none."""
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
-import tempfile
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import aiohttp
 import pytest
-import yaml
-from lab.process import Process
-from lab.until import until
-
-REPOSITORY = Path(__file__).resolve().parents[3]
+from lab import prometheus as lab
 
 
 def tool(name: str) -> str:
-    """The path of `prometheus` or `promtool`; skips the test, with the reason, where there is none."""
-    done = subprocess.run([str(REPOSITORY / "scripts" / "prometheus.sh")], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(done.stderr.strip())
-    return str(Path(done.stdout.strip()) / name)
+    """The path of `prometheus` or `promtool`."""
+    try:
+        return lab.tool(name)
+    except lab.PrometheusMissing as why:
+        pytest.skip(str(why))
 
 
 def scrape_rules(endpoint: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -33,84 +23,7 @@ def scrape_rules(endpoint: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{names.get(key, key): value for key, value in rule.items()} for rule in endpoint["metricRelabelings"]]
 
 
-class Prometheus:
-    """``async with Prometheus(port, path, relabelings, rules) as prometheus:`` scrapes 127.0.0.1:`port`.
-
-    `jobs`: scrape configurations instead.
-    """
-
-    def __init__(
-        self,
-        port: int = 0,
-        path: str = "",
-        relabelings: Sequence[dict[str, Any]] = (),
-        rules: Mapping[str, Any] | None = None,
-        *,
-        jobs: list[dict[str, Any]] | None = None,
-    ) -> None:
-        self._binary = tool("prometheus")
-        self._config = {
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-            "rule_files": ["rules.yaml"],
-            "scrape_configs": jobs
-            or [
-                {
-                    "job_name": "proxy",
-                    "metrics_path": path,
-                    "static_configs": [{"targets": [f"127.0.0.1:{port}"]}],
-                    "metric_relabel_configs": list(relabelings),
-                }
-            ],
-        }
-        self._rules = rules or {"groups": []}
-
-    async def __aenter__(self) -> Prometheus:
-        self._folder = Path(tempfile.mkdtemp(prefix="cohort-prometheus-"))
-        (self._folder / "prometheus.yaml").write_text(yaml.safe_dump(self._config))
-        (self._folder / "rules.yaml").write_text(yaml.safe_dump(self._rules, sort_keys=False))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = port = free.getsockname()[1]
-        self.process = await Process.start(
-            "prometheus",
-            [
-                self._binary,
-                f"--config.file={self._folder / 'prometheus.yaml'}",
-                f"--storage.tsdb.path={self._folder / 'data'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            log=self._folder / "log",
-            stdout=self._folder / "out",
-        )
-        self._http = aiohttp.ClientSession(base_url=f"http://127.0.0.1:{port}")
-        await until(self._ready, "Prometheus ready", every=0.1)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._http.close()
-        await self.process.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    async def _ready(self) -> bool:
-        assert self.process.alive, self.process.tail()
-        try:
-            async with self._http.get("/-/ready") as answer:
-                return answer.status == 200
-        except aiohttp.ClientError:
-            return False
-
-    async def query(self, text: str, at: float | None = None) -> list[tuple[dict[str, str], float]]:
-        """Labels and value of every element of an instant vector, now or at an instant."""
-        params = {"query": text, **({} if at is None else {"time": str(at)})}
-        async with self._http.get("/api/v1/query", params=params) as answer:
-            told = await answer.json()
-        assert told["status"] == "success", f"{text}: {told}"
-        return [(one["metric"], float(one["value"][1])) for one in told["data"]["result"]]
-
-    async def values(self, text: str) -> list[float]:
-        return [value for _, value in await self.query(text)]
-
-    async def alerts(self) -> set[str]:
-        """The alerts that are pending or firing."""
-        async with self._http.get("/api/v1/alerts") as answer:
-            return {one["labels"]["alertname"] for one in (await answer.json())["data"]["alerts"]}
+class Prometheus(lab.Prometheus):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        tool("prometheus")
+        super().__init__(*arguments, **options)

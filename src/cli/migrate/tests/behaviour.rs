@@ -147,3 +147,34 @@ fn many_routes_in_front_of_a_split_leave_it_its_hosts() {
     let rollout = only(&virtual_service(&format!("{front}{split}")));
     assert!(rollout.contains("match: [{host: {exact: shop.example.com}}]"), "{rollout}");
 }
+
+#[test]
+fn metric_templates_of_flagger_are_checks() {
+    let rollout = only(
+        "apiVersion: flagger.app/v1beta1\nkind: Canary\nmetadata: {name: shop, namespace: prod}\n\
+         spec: {targetRef: {kind: Deployment, name: shop}, service: {port: 80}, analysis: {interval: 1m, threshold: 5, \
+         maxWeight: 50, stepWeight: 10, metrics: [{name: Orders, templateRef: {name: orders, namespace: flagger}, \
+         thresholdRange: {min: 3}, interval: 2m}]}}\n---\n\
+         apiVersion: flagger.app/v1beta1\nkind: MetricTemplate\nmetadata: {name: orders, namespace: flagger}\n\
+         spec: {provider: {type: prometheus, address: 'http://prometheus.monitoring:9090'}, \
+         query: 'sum(rate(orders_total{namespace=\"{{ namespace }}\",pod=~\"{{ target }}-.*\"}[{{ interval }}]))'}\n",
+    );
+    let check = r#"analysis: [{name: orders, version: canary, cluster: "outbound|9090||prometheus.monitoring.svc.cluster.local", host: "prometheus.monitoring:9090", query: 'sum(rate(orders_total{namespace="prod",pod=~"shop-.*"}[2m]))', min: 3, interval: 1m, failures: 5}]"#;
+    assert!(rollout.contains(check), "{rollout}");
+}
+
+#[test]
+fn analysis_templates_of_argo_are_checks_with_their_headers_and_each_once() {
+    let analysis = "{templates: [{templateName: rate}], args: [{name: service, value: orders}]}";
+    let template = "apiVersion: argoproj.io/v1alpha1\nkind: AnalysisTemplate\nmetadata: {name: rate, namespace: prod}\n\
+         spec: {args: [{name: service}], metrics: [{name: success-rate, interval: 1m, failureLimit: 2, \
+         successCondition: 'result[0] >= 0.95', provider: {prometheus: {address: 'http://prometheus.monitoring', timeout: 20, \
+         headers: [{key: X-Scope-OrgID, value: shop}], query: 'a{service=\"{{args.service}}\"}'}}}]}\n";
+    let rollout = only(&format!(
+        "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {{name: shop, namespace: prod}}\n\
+         spec: {{strategy: {{canary: {{analysis: {analysis}, steps: [{{setWeight: 20}}, {{pause: {{duration: 10m}}}}, \
+         {{analysis: {analysis}}}, {{setWeight: 40}}]}}}}}}\n---\n{template}"
+    ));
+    let check = r#"analysis: [{name: success-rate, version: canary, cluster: "outbound|80||prometheus.monitoring.svc.cluster.local", host: prometheus.monitoring, query: 'a{service="orders"}', min: 0.95, interval: 1m, failures: 3, timeout: 20s, requestHeaders: {X-Scope-OrgID: shop}}]"#;
+    assert!(rollout.contains(check), "{rollout}");
+}
