@@ -134,6 +134,7 @@ fn one_worker_asks_in_each_interval_and_a_clock_that_goes_back_stops_nobody() {
     assert_eq!(asked.next, 110_000);
     assert_eq!(asked.ask(&check, 109_999), None);
     assert!(asked.ask(&check, 110_000).is_some());
+    assert_eq!(asked.ask(&check, 99_000), None, "a worker that is a little behind");
     assert!(asked.ask(&check, 50_000).is_some(), "the clock went back");
 }
 

@@ -6,6 +6,7 @@ use crate::document::value::number_text;
 
 use crate::http::query::encoded;
 
+use super::health::is_due;
 use super::Hold;
 
 /// The longest answer that is read, in bytes.
@@ -187,7 +188,7 @@ impl CheckState {
     /// The state of a worker that takes the question which is due at `now`; `None` if none is. One is due
     /// as well where the clock went back, so that none waits for a time long past.
     pub fn ask(&self, check: &Check, now: Millis) -> Option<Self> {
-        let due = now >= self.next || self.next - now > check.interval;
+        let due = is_due(self.next, check.interval, now);
         due.then(|| Self { next: now.saturating_add(check.interval), ..*self })
     }
 

@@ -4,6 +4,15 @@ use crate::config::{Health, Millis};
 
 use super::Hold;
 
+/// By so much two workers may differ in what time it is when they look.
+const SKEW: Millis = 10_000;
+
+/// Whether what is to be done at `next`, and then in every `interval`, is due. It is as well where the clock went
+/// back, so that nobody waits for a time long past.
+pub(super) fn is_due(next: Millis, interval: Millis, now: Millis) -> bool {
+    now >= next || next - now > interval.saturating_add(SKEW)
+}
+
 /// What is known of a version's cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HealthStatus {
@@ -37,7 +46,7 @@ impl HealthState {
     ///
     /// A poll is due as well where the clock went back, so that none waits for a time long past.
     pub fn poll(&self, health: &Health, now: Millis) -> Option<Self> {
-        let due = now >= self.next || self.next - now > health.interval;
+        let due = is_due(self.next, health.interval, now);
         due.then(|| Self { next: now.saturating_add(health.interval), ..*self })
     }
 
