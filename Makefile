@@ -143,11 +143,11 @@ test-compose: build $(VENV)/.done ## compose.yaml on a real Docker engine (needs
 	@$(VENV)/bin/pytest tests/compose $(CACHE) $(ARGS)
 
 .PHONY: test-mesh
-test-mesh: build $(VENV)/.done ## the manifests on a real API server, istiod and Flagger (needs root and Go; ARGS='-k admission')
+test-mesh: $(BUILT) $(VENV)/.done ## the manifests on a real API server, istiod, Flagger and Argo Rollouts (needs root and Go; ARGS='-k admission')
 	@$(PYTHON) tests/mesh/programs.py
 	@$(PYTHON) scripts/image.py > /dev/null
 	@scripts/prometheus.sh > /dev/null
-	@export $(LAB); echo "== tests on a real mesh"; exec tests/mesh/run.sh $(ARGS)
+	@export $(LAB) $(TESTED); exec tests/mesh/run.sh $(ARGS)
 
 .PHONY: test-matrix
 test-matrix: $(BUILT) $(VENV)/.done ## the tests on a real Envoy, on every Envoy of ENVOY_VERSIONS (FILES='hostile reload')

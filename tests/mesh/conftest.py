@@ -15,6 +15,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "envoy")]
 
 import hosts  # noqa: E402
+from installed import Shop, installed  # noqa: E402
 from kube import Kube  # noqa: E402
 from mesh import Mesh  # noqa: E402
 
@@ -45,4 +46,10 @@ async def kube(folder: Path) -> AsyncIterator[Kube]:
 @pytest.fixture(scope="session")
 async def mesh(kube: Kube, folder: Path) -> AsyncIterator[Mesh]:
     async with Mesh(kube, folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def shop(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
+    async with installed(mesh, tmp_path_factory.mktemp("ingress")) as running:
         yield running

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from installed import TAGS
 from kube import Kube
 from kubelet import Kubelet
 from lab.client import Load
 from mesh import Agent, Mesh
 from scrape import Prometheus
 from shop import GATEWAY, Manifests
-
-TAGS = "plugin,rollout,rollout_version,reason,code_class,source,cause,what,check"
 
 
 @dataclass

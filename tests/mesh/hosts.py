@@ -38,6 +38,7 @@ def begin() -> None:
     Path("/var/lib/istio").mkdir(parents=True, exist_ok=True)
     run("mount", "-t", "tmpfs", "tmpfs", "/run/netns")
     run("mount", "-t", "tmpfs", "tmpfs", "/var/lib/istio")
+    Path("/var/lib/istio/data").mkdir()
     run("ip", "link", "set", "lo", "up")
     run("ip", "link", "add", "br0", "type", "bridge")
     run("ip", "address", "add", f"{CONTROL}/16", "dev", "br0")
@@ -81,10 +82,9 @@ class Host:
     def namespace(self) -> str:
         return f"/run/netns/{self.name}"
 
-    def argv(self, command: Sequence[str], uid: int = 0) -> list[str]:
+    def argv(self, command: Sequence[str]) -> list[str]:
         """The command line that runs `command` on this host."""
-        user = ["--setuid", str(uid), "--setgid", str(uid)] if uid else []
-        return ["nsenter", f"--net={self.namespace}", *user, "--", *command]
+        return ["nsenter", f"--net={self.namespace}", "--", *command]
 
     async def do(self, what: Callable[[], Awaitable[_Result]]) -> _Result:
         """Awaits `what()` in a thread whose sockets are this host's."""

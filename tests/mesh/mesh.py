@@ -18,7 +18,8 @@ from lab.process import Process
 from lab.until import until
 from programs import BIN, REPOSITORY, module_folder
 
-REGISTRY = f"{CONTROL}:5000"
+#: The registry has the name that the manifests have, and a certificate of its own.
+REGISTRY = "registry.example.com"
 ISTIOD = "istiod.istio-system.svc"
 #: The services of the example and the pods behind them; what stands in other people's clusters already.
 NAMESPACES = ("istio-system", "istio-ingress", "shop")
@@ -42,13 +43,20 @@ class Mesh:
     def __init__(self, kube: Kube, folder: Path) -> None:
         self.kube, self.folder = kube, folder
         self.istio = module_folder("istio", "istio.io/istio")
-        # Where a proxy that is not root can read it.
+        # Where a proxy that is not root can read it, and without an extension of Istio's own for waypoints.
         self.bootstrap = folder / "envoy_bootstrap.json"
-        self.bootstrap.write_bytes((self.istio / "tools/packaging/common/envoy_bootstrap.json").read_bytes())
+        template = (self.istio / "tools/packaging/common/envoy_bootstrap.json").read_text()
+        self.bootstrap.write_text(template.replace("{{- if .metadata_discovery }}", "{{- if false }}"))
         self.agents: list[Agent] = []
 
     async def __aenter__(self) -> Mesh:
-        names(self.folder, {ISTIOD: CONTROL, "prometheus.istio-system": CONTROL})
+        names(self.folder, {ISTIOD: CONTROL, "prometheus.istio-system": CONTROL, REGISTRY: CONTROL})
+        self.trust = self.folder / "registry.crt"
+        run(
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={REGISTRY}"),
+            *("-addext", f"subjectAltName=DNS:{REGISTRY}"),
+            *("-keyout", str(self.folder / "registry.key"), "-out", str(self.trust)),
+        )
         await kinds(self.kube)
         for ns in NAMESPACES:
             await self.kube.apply(
@@ -69,12 +77,15 @@ class Mesh:
             "version": 0.1,
             "log": {"level": "warn"},
             "storage": {"filesystem": {"rootdirectory": str(self.folder / "registry")}},
-            "http": {"addr": REGISTRY},
+            "http": {
+                "addr": f"{CONTROL}:443",
+                "tls": {"certificate": str(self.trust), "key": str(self.folder / "registry.key")},
+            },
         }
         path = self.folder / "registry.yaml"
         path.write_text(yaml.safe_dump(config))
         await self.kube.start("docker-registry", ["docker-registry", "serve", str(path)])
-        await until(lambda: answers(f"http://{REGISTRY}/v2/"), "the registry", timeout=30, every=0.1)
+        await until(lambda: answers(f"https://{REGISTRY}/v2/"), "the registry", timeout=30, every=0.1)
 
     def another(self, tag: str) -> str:
         """Pushes the filter under other bytes: to a proxy, a new release of the plugin; its URL."""
@@ -88,9 +99,8 @@ class Mesh:
         return self.push(tag, image=self.folder / f"image-{tag}")
 
     def push(self, tag: str, form: str = "compat", image: Path | None = None) -> str:
-        """Pushes an image of `make image`, as docs/istio.md does; its URL."""
+        """Pushes an image of `make image`; its URL."""
         layout = (image or REPOSITORY / "target" / "image") / form
-        # The tests' registry speaks no TLS: the one thing that is not as in the document.
         run("skopeo", "copy", "--dest-tls-verify=false", f"oci:{layout}", f"docker://{REGISTRY}/cohort:{tag}")
         return f"oci://{REGISTRY}/cohort:{tag}"
 
@@ -116,6 +126,8 @@ class Mesh:
             "PILOT_ENABLE_METADATA_EXCHANGE": "false",
             "PILOT_ENABLE_ALPN_FILTER": "false",
             "PILOT_ENABLE_ALPHA_GATEWAY_API": "true",
+            # Waypoints are its.
+            "PILOT_ENABLE_AMBIENT": "true",
             "ENABLE_DEBUG_ON_HTTP": "true",
         }
         await self.kube.start(
@@ -169,7 +181,8 @@ class Mesh:
 
 async def answers(url: str, status: int = 200) -> bool:
     try:
-        async with aiohttp.ClientSession() as http, http.get(url) as answer:
+        # Whoever calls asks whether it is there, and of nothing secret.
+        async with aiohttp.ClientSession() as http, http.get(url, ssl=False) as answer:
             return answer.status == status
     except (aiohttp.ClientError, OSError):
         return False
@@ -187,10 +200,9 @@ class Agent:
         labels: Mapping[str, str],
         *,
         tags: str = "",
-        host: Host | None = None,
     ) -> None:
         self.mesh, self.name, self.ns, self.kind, self.labels = mesh, name, ns, kind, dict(labels)
-        self.tags, self.host = tags, host or Host(name)
+        self.tags, self.host = tags, Host(name)
         self.folder = mesh.folder / f"pod-{name}"
 
     @property
@@ -219,13 +231,11 @@ class Agent:
                 return None
 
         (secrets / "istio/root-cert.pem").write_text(await until(root, "Istio's root certificate", timeout=60))
-        data = Path("/var/lib/istio/data")
-        data.mkdir(parents=True, exist_ok=True)
+        (folder / "data").mkdir(exist_ok=True)
         uid = 1337 if self.kind == "sidecar" else 0
         if uid:
             ports = ["-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-b", "*"]
             run(*self.host.argv([str(BIN / "pilot-agent"), "istio-iptables", *ports, "-d", "15090,15021,15020"]))
-            data.chmod(0o777)
             for path in (folder, *folder.rglob("*")):
                 path.chmod(0o777 if path.is_dir() else 0o666)
         proxy_config = {
@@ -250,9 +260,7 @@ class Agent:
             "ISTIO_META_INTERCEPTION_MODE": "REDIRECT" if uid else "NONE",
             "ISTIO_METAJSON_LABELS": json.dumps(self.labels),
             "PROXY_CONFIG": json.dumps(proxy_config),
-            "WASM_INSECURE_REGISTRIES": "*",
-            # Another of Istio's own extensions, for waypoints.
-            "PEER_METADATA_DISCOVERY": "false",
+            "SSL_CERT_FILE": str(self.mesh.trust),
             "CA_ADDR": f"{ISTIOD}:15012",
             "HOME": str(folder),
         }
@@ -260,10 +268,12 @@ class Agent:
         argv = [str(BIN / "pilot-agent"), "proxy", kind, "--domain", f"{self.ns}.svc.cluster.local"]
         argv += ["--proxyLogLevel", "warning", "--proxyComponentLogLevel", "misc:error,wasm:info"]
         self.log = folder / "log"
-        command = ["sh", "-c", 'cd "$0" && exec "$@"', str(folder), *argv]
-        self.process = await Process.start(
-            self.name, self.host.argv(command, uid), log=self.log, stdout=self.log, env=env
-        )
+        if uid:
+            argv = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *argv]
+        # What the agent fetched is its own, as in a pod.
+        script = 'mount --bind "$0/data" /var/lib/istio/data && cd "$0" && exec "$@"'
+        command = self.host.argv(["unshare", "--mount", "sh", "-c", script, str(folder), *argv])
+        self.process = await Process.start(self.name, command, log=self.log, stdout=self.log, env=env)
         self.mesh.agents.append(self)
         if ready:
             await until(self.is_ready, f"{self.name} ready", timeout=ready, every=0.1)
@@ -273,12 +283,13 @@ class Agent:
         assert self.process.alive, self.process.tail(40)
         return await answers(f"http://{self.address}:15021/healthz/ready")
 
-    async def stop(self, *, forget: bool = False) -> None:
+    async def stop(self) -> None:
         if self in self.mesh.agents:
             self.mesh.agents.remove(self)
             await self.process.stop()
             await self.mesh.kube.delete("Pod", self.name, self.ns, gracePeriodSeconds=0)
             shutil.rmtree(self.folder / "proxy", ignore_errors=True)
+            self.host.remove()
 
     async def stats(self) -> str:
         """What a Prometheus gets from the agent."""

@@ -1,9 +1,9 @@
 """Builds the programs of a Kubernetes cluster and of Istio from Go modules, once, into target/mesh/bin.
 
-    python3 tests/mesh/programs.py [GROUP...]
+    python3 tests/mesh/programs.py [GROUP... | --missing]
 
 Prints one line for each that it builds. Where something is missing that only the machine can give (root, Go,
-a Debian package) it says so in one line and ends with 1.
+a Debian package) it says so in one line and ends with 1; with --missing it does no more than that.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ GROUPS: dict[str, tuple[list[str], str]] = {
         "-X k8s.io/component-base/version.gitVersion=v1.36.3",
     ),
     "flagger": (["github.com/fluxcd/flagger/cmd/flagger"], ""),
+    "argo-rollouts": (["github.com/argoproj/argo-rollouts/cmd/rollouts-controller"], ""),
 }
 
 #: Programs of the machine, and the Debian package that has each.
@@ -50,6 +51,8 @@ MACHINE = {
     "ip": "iproute2",
     "unshare": "util-linux",
     "nsenter": "util-linux",
+    "setpriv": "util-linux",
+    "curl": "curl",
     "openssl": "openssl",
 }
 
@@ -68,15 +71,9 @@ def missing(find: object = shutil.which, uid: int | None = None) -> str | None:
 
 def module_folder(group: str, module: str) -> Path:
     """Where the source of a module lies that a group needs."""
-    done = subprocess.run(
-        ["go", "list", "-m", "-f", "{{.Dir}}", module],
-        cwd=HERE / group,
-        env={**os.environ, "GOFLAGS": "-mod=mod"},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return Path(done.stdout.strip())
+    command = ["go", "mod", "download", "-json", module]
+    done = subprocess.run(command, cwd=HERE / group, check=True, capture_output=True, text=True)
+    return Path(json.loads(done.stdout)["Dir"])
 
 
 def versions(group: str) -> dict[str, str]:
@@ -105,8 +102,9 @@ def main() -> int:
     if why:
         print(f"== NOT tested on a mesh: {why}", file=sys.stderr)
         return 1
-    for group in sys.argv[1:] or GROUPS:
-        build(group)
+    if sys.argv[1:] != ["--missing"]:
+        for group in sys.argv[1:] or GROUPS:
+            build(group)
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -17,12 +18,12 @@ from kube import Kube
 from lab.client import Answers, ask, users
 from lab.process import Process
 from lab.until import until
-from mesh import REGISTRY, answers
+from mesh import answers
 from programs import REPOSITORY
 
 #: The host that the manifests' rollout is about.
 SHOP = {"host": "shop.example.com"}
-COHORT = REPOSITORY / "target" / "release" / "cohort"
+COHORT = Path(os.environ["COHORT"])
 
 SERVICE = {
     "apiVersion": "v1",
@@ -86,14 +87,12 @@ class App:
 
 
 class Manifests:
-    """A copy of `istio/` with the names in it that the documents say are the reader's own."""
+    """A copy of `istio/`, in which tests set what the documents say is the reader's own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "istio"
-        shutil.copytree(REPOSITORY / "istio", self.folder)
-        for path in self.folder.rglob("*.yaml"):
-            text = path.read_text()
-            path.write_text(text.replace("registry.example.com/cohort:", f"{REGISTRY}/cohort:"))
+        if not self.folder.exists():
+            shutil.copytree(REPOSITORY / "istio", self.folder)
 
     def plugin(self, kind: str = "wasm-plugin") -> Path:
         return self.folder / "plugin" / kind / f"{kind}.yaml"

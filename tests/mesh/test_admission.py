@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import subprocess
-import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,9 +12,11 @@ from typing import Any
 
 import pytest
 import yaml
+from documents import Reader
 from kube import Kube, Refused
+from lab.until import until
 from mesh import kinds
-from programs import REPOSITORY
+from programs import REPOSITORY, module_folder
 from shop import COHORT, Manifests
 
 FULL = REPOSITORY / "tests" / "cases" / "full.json"
@@ -35,6 +36,12 @@ BEYOND = [
     "a cookie of its own",
 ]
 
+PLURAL = {
+    "WasmPlugin": "wasmplugins",
+    "TrafficExtension": "trafficextensions",
+    "EnvoyExtensionPolicy": "envoyextensionpolicies",
+}
+
 
 def plugin(config: Any, kind: str = "WasmPlugin", name: str = "tried") -> dict[str, Any]:
     url = "oci://registry.example.com/cohort:0.1.0"
@@ -49,8 +56,7 @@ def plugin(config: Any, kind: str = "WasmPlugin", name: str = "tried") -> dict[s
 
 async def tried(kube: Kube, document: dict[str, Any]) -> str | None:
     """Why the API server refuses a resource, in a dry run; `None` if it takes it."""
-    path = "apis/extensions.istio.io/v1alpha1/namespaces/shop/"
-    path += "wasmplugins" if document["kind"] == "WasmPlugin" else "trafficextensions"
+    path = f"apis/{document['apiVersion']}/namespaces/shop/{PLURAL[document['kind']]}"
     try:
         await kube.ask("POST", f"{path}?dryRun=All", document)
     except Refused as refused:
@@ -59,17 +65,21 @@ async def tried(kube: Kube, document: dict[str, Any]) -> str | None:
 
 
 @pytest.fixture(scope="module")
-async def policy(kube: Kube) -> AsyncIterator[Kube]:
+async def policy(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kube]:
     await kinds(kube)
-    await kube.kubectl("apply", "--server-side", "-k", str(REPOSITORY / "istio" / "admission"))
+    folder = tmp_path_factory.mktemp("admission")
+    await Reader(folder, kube.config, kube.config).follow("istio.md", "kubectl apply --server-side -k istio/admission")
     told = json.loads(await kube.kubectl("get", "validatingadmissionpolicy", "cohort", "-o", "json"))
     assert not told.get("status", {}).get("typeChecking", {}).get("expressionWarnings"), told["status"]
-    bad = plugin({"rollouts": 7})
-    deadline = time.monotonic() + 30
-    while await tried(kube, bad) is None:  # the policy is in force a moment after it was taken
-        assert time.monotonic() < deadline, "the policy is not in force"
+    await in_force(kube)
     yield kube
-    await kube.kubectl("delete", "-k", str(REPOSITORY / "istio" / "admission"))
+    await kube.kubectl("delete", "-k", str(REPOSITORY / "istio" / "admission"), "--ignore-not-found")
+
+
+async def in_force(kube: Kube) -> None:
+    """The policy is that a moment after the API server has taken it."""
+    bad = plugin({"rollouts": 7})
+    await until(lambda: tried(kube, bad), "the policy in force", timeout=30, every=0.2)
 
 
 def mutations() -> list[dict[str, str]]:
@@ -149,6 +159,27 @@ async def test_other_peoples_plugins_pass(policy: Kube) -> None:
     assert await tried(policy, lua) is None
 
 
+async def test_envoy_gateways_policies_too(policy: Kube) -> None:
+    gateway = module_folder("envoy-gateway", "github.com/envoyproxy/gateway")
+    kinds_of_it = gateway / "charts/gateway-helm/charts/crds/crds/generated"
+    await policy.crds(kinds_of_it / "gateway.envoyproxy.io_envoyextensionpolicies.yaml")
+    good = yaml.safe_load((REPOSITORY / "envoy-gateway" / "extension-policy.yaml").read_text())
+    assert await tried(policy, good) is None
+    bad = copy.deepcopy(good)
+    bad["spec"]["wasm"][0]["config"]["rollouts"][0]["versions"][1]["weight"] = 180
+
+    async def refused() -> str | None:
+        """The API server takes up a new kind's name a moment later."""
+        return await tried(policy, bad)
+
+    said = await until(refused, "a weight of 180 refused", timeout=30, every=0.2)
+    assert "$.rollouts[*].versions[*].weight: allowed: a percentage from 0 to 100" in said, said
+    other = copy.deepcopy(good)
+    [wasm] = other["spec"]["wasm"]
+    wasm["code"]["image"]["url"], wasm["config"] = "registry.example.com/team/limiter:3", {"limit": 180}
+    assert await tried(policy, other) is None
+
+
 async def test_ours_without_a_configuration_is_refused(policy: Kube) -> None:
     one = plugin({})
     del one["spec"]["pluginConfig"]
@@ -163,7 +194,16 @@ async def test_kubectl_says_why_and_what_was_bad_before_may_still_get_a_label(po
     ):
         await policy.kubectl("apply", "-f", str(manifests.plugin()))
     await policy.kubectl("delete", "validatingadmissionpolicybinding", "cohort")
-    await policy.kubectl("apply", "-f", str(manifests.plugin()))
+
+    async def taken() -> bool:
+        try:
+            await policy.kubectl("apply", "-f", str(manifests.plugin()))
+        except Refused:
+            return False
+        return True
+
+    await until(taken, "the binding out of force", timeout=30, every=0.2)
     await policy.kubectl("apply", "--server-side", "-k", str(REPOSITORY / "istio" / "admission"))
+    await in_force(policy)
     await policy.kubectl("label", "wasmplugin", "cohort", "-n", "shop", "seen=yes")
     await policy.kubectl("delete", "wasmplugin", "cohort", "-n", "shop")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from answers import as_recorded, concerning
 from lab.client import users
 from lab.until import until
 from mesh import Agent, Mesh
@@ -57,6 +58,7 @@ async def test_every_user_gets_what_simulate_says(mesh: Mesh, tmp_path: Path) ->
 
         await until(routed, "the plugin in the gateway", timeout=60, every=0.2)
         await reached(url)
+        as_recorded("gateway-api", concerning(await mesh.sent(gateway)))
         got = await everybody(url)
         print(f"\n== Gateway API gateway: {list(got.values()).count('canary')} of {len(got)} users canary")
         assert got == wanted

@@ -2,82 +2,38 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 import time
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hosts import CONTROL
-from kube import Kube
+import yaml
+from answers import as_recorded, concerning
+from hosts import CONTROL, run
+from installed import TAGS, Shop
 from lab.client import Load, ask, users
 from lab.until import until
-from mesh import Agent, Mesh
+from mesh import Agent
+from programs import REPOSITORY, module_folder
 from prometheus_client.parser import text_string_to_metric_families
 from scrape import Prometheus
-from shop import GATEWAY, SERVICE, SHOP, App, Manifests, everybody, reached, served, simulated
-
-TAGS = "plugin,rollout,rollout_version,reason,code_class,source,cause,what,check"
+from shop import SHOP, everybody, reached, served
 
 
-@dataclass
-class Shop:
-    mesh: Mesh
-    kube: Kube
-    manifests: Manifests
-    gateway: Agent
-    v1: App
-    v2: App
-    folder: Path
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.gateway.address}:8080"
-
-    async def apply(self) -> str:
-        return await self.kube.kubectl("apply", "-k", self.manifests.overlay("ingress-gateway"))
-
-    def wanted(self, count: int = 2000) -> dict[str, str]:
-        return simulated(self.manifests.plugin(), users(count), self.folder)
-
-    async def weight(self, weight: float) -> None:
-        change = [{"op": "replace", "path": "/spec/pluginConfig/rollouts/0/versions/1/weight", "value": weight}]
-        await self.kube.patch("WasmPlugin", "cohort", change, "istio-ingress")
-        self.manifests.set(weight)
-
-    async def settle(self, count: int = 300) -> None:
-        """Awaits that the gateway decides by the weight that was asked for."""
-        wanted = self.wanted(count)
-
-        async def agreed() -> bool:
-            return await everybody(self.url, count) == wanted
-
-        await until(agreed, "the gateway decides by the new weight", timeout=20, every=0.05)
+async def test_steps_1_to_3_both_versions_run_and_the_configuration_is_good(shop: Shop) -> None:
+    listed = await shop.reader.follow("istio.md", "kubectl -n shop get pods")
+    assert [line.split()[-1] for line in listed.splitlines()[1:]] == ["v1", "v2"], listed
+    await shop.reader.follow("istio.md", "kubectl kustomize istio/overlays/ingress-gateway")
+    said = await shop.reader.follow("istio.md", "target/release/cohort validate")
+    assert said.strip().endswith("good, 1 rollout: checkout"), said
 
 
-@pytest.fixture(scope="module")
-async def shop(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
-    kube, folder = mesh.kube, tmp_path_factory.mktemp("ingress")
-    mesh.push("0.1.0")
-    manifests = Manifests(folder)
-    async with AsyncExitStack() as stack:
-        await kube.apply(SERVICE, GATEWAY)
-        v1, v2 = [
-            await stack.enter_async_context(
-                App(kube, f"checkout-{version}", f"checkout-{name}", {"app": "checkout", "version": version})
-            )
-            for version, name in (("v1", "stable"), ("v2", "canary"))
-        ]
-        await kube.kubectl("apply", "-k", manifests.overlay("ingress-gateway"))
-        labels = {"istio": "ingressgateway"}
-        gateway = Agent(mesh, "gw-7d4f-aaaaa", "istio-ingress", "router", labels, tags=TAGS)
-        await stack.enter_async_context(gateway)
-        await reached(f"http://{gateway.address}:8080")
-        yield Shop(mesh, kube, manifests, gateway, v1, v2, folder)
-        await kube.kubectl("delete", "-k", manifests.overlay("ingress-gateway"))
+async def test_the_early_removal_of_the_overlay_is_what_the_command_prints(shop: Shop) -> None:
+    await shop.reader.follow("istio.md", "target/release/cohort early")
+    path = "istio/early/ingress-gateway/envoy-filter.yaml"
+    made, kept = [yaml.safe_load((folder / path).read_text()) for folder in (shop.folder, REPOSITORY)]
+    assert made == kept
 
 
 async def test_step_4_applied_and_nobody_moves(shop: Shop) -> None:
@@ -96,6 +52,11 @@ async def test_step_5_every_user_gets_what_simulate_says(shop: Shop) -> None:
     share = sum(version == "canary" for version in got.values()) / len(got)
     print(f"\n== ingress gateway: {share:.2%} canary of {len(got)} users")
     assert got == shop.wanted()
+
+
+async def test_istiod_sends_what_was_recorded(shop: Shop) -> None:
+    """So that `make test`, which plays the record to an Envoy, still tests what istiod sends."""
+    as_recorded("ingress-gateway", concerning(await shop.mesh.sent(shop.gateway)))
 
 
 async def test_a_forged_header_is_worth_nothing(shop: Shop) -> None:
@@ -212,6 +173,16 @@ async def test_without_the_tags_the_names_have_the_labels(shop: Shop) -> None:
         await until(there, "a name with the labels in it", timeout=20, every=0.2)
 
 
+async def test_step_7_the_operators_kinds_take_the_metrics(shop: Shop) -> None:
+    """And without them `kubectl` says what is missing, as the table of symptoms has it."""
+    with pytest.raises(AssertionError, match='no matches for kind "PodMonitor"'):
+        await shop.reader.follow("istio.md", "kubectl apply -k istio/metrics")
+    operator = module_folder("prometheus-operator", "github.com/prometheus-operator/prometheus-operator")
+    kinds = operator / "example/prometheus-operator-crd"
+    await shop.kube.crds(*(kinds / f"monitoring.coreos.com_{name}.yaml" for name in ("podmonitors", "prometheusrules")))
+    await shop.reader.follow("istio.md", "kubectl apply -k istio/metrics")
+
+
 async def test_authorization_sees_the_version_that_was_chosen(shop: Shop) -> None:
     """Phase AUTHN, as in the manifests: what is checked is what is routed."""
     wanted = shop.wanted(300)
@@ -314,7 +285,6 @@ async def test_the_module_out_of_reach_leaves_no_door_open(shop: Shop) -> None:
             url = shop.mesh.another("0.1.3")
             await shop.kube.patch("WasmPlugin", "cohort", {"spec": {"url": url}}, "istio-ingress")
             await shop.kube.stop("docker-registry")
-            shutil.rmtree("/var/lib/istio/data", ignore_errors=True)
             await stack.enter_async_context(late)
             url = f"http://{late.address}:8080"
             await reached(url)
@@ -335,13 +305,12 @@ async def test_the_module_out_of_reach_leaves_no_door_open(shop: Shop) -> None:
                 return set((await everybody(url, 20, **forged)).values()) == {"canary"}
 
             await until(open_door, "the header decides without the early removal", timeout=20, every=0.2)
-            await shop.kube.kubectl("apply", "-k", shop.manifests.overlay("ingress-gateway"))
+            await shop.kube.kubectl(
+                "apply", "-f", str(shop.manifests.folder / "early/ingress-gateway/envoy-filter.yaml")
+            )
             await shop.mesh.start_registry()
             # The agent asks again when istiod sends the plugin again: any change does.
-            await shop.kube.kubectl(
-                "annotate", "wasmplugin", "cohort", "-n", "istio-ingress", "--overwrite", "cohort/ask-again=1"
-            )
-            await shop.weight(50)
+            await shop.reader.follow("istio-failures.md", "kubectl -n istio-ingress annotate wasmplugin")
 
             async def back() -> bool:
                 return "cohort_config_invalid" in await late.stats()
@@ -350,3 +319,38 @@ async def test_the_module_out_of_reach_leaves_no_door_open(shop: Shop) -> None:
     finally:
         if "docker-registry" not in shop.kube.processes:
             await shop.mesh.start_registry()
+
+
+async def test_removing_it_as_the_document_says(shop: Shop) -> None:
+    """Weights to 0, the plugin, the routes' first rule, the early removal: nobody loses an answer, no door opens."""
+    await shop.weight(0)
+    await shop.settle()
+    async with Load(shop.url, users(300), rate=60, headers={**SHOP, "x-cohort-checkout": "canary"}) as load:
+        steps = (
+            ("istio.md", "kubectl -n istio-ingress delete wasmplugin", lambda: gone_from(shop.gateway)),
+            ("istio.md", "kubectl -n shop patch virtualservice", lambda: one_rule(shop)),
+            ("istio.md", "kubectl -n istio-ingress delete envoyfilter", lambda: not_removing(shop)),
+        )
+        for page, command, done in steps:
+            await shop.reader.follow(page, command)
+            await until(done, f"in force at the gateway: {command}", timeout=30, every=0.2)
+            seen = load.answered
+            await until(lambda seen=seen: load.answered > seen + 60, "the load going on", timeout=30)
+    assert load.failures == []
+    assert set(load.by_service) == {"checkout-stable"}
+
+
+async def gone_from(agent: Agent) -> bool:
+    """Whether no listener that Envoy has in force has the plugin."""
+    url = "127.0.0.1:15000/config_dump?resource=dynamic_listeners"
+    dump = json.loads(run(*agent.host.argv(["curl", "--silent", "--fail", url])))
+    listeners = [one["active_state"]["listener"] for one in dump["configs"]]
+    return len(listeners) > 0 and "istio-ingress.cohort" not in json.dumps(listeners)
+
+
+async def one_rule(shop: Shop) -> bool:
+    return "x-cohort-checkout" not in json.dumps(concerning(await shop.mesh.sent(shop.gateway))["routes"])
+
+
+async def not_removing(shop: Shop) -> bool:
+    return "x-cohort-checkout" not in json.dumps(await shop.mesh.sent(shop.gateway))

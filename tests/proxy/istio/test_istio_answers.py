@@ -2,7 +2,8 @@
 
 `answers/*.istiod.json` is a real istiod's own dump of a proxy's configuration (Istio 1.32 development, August
 2026), reduced to what concerns the plugin; `*.envoy.json` is what was in that proxy's Envoy after the agent.
-`make test-mesh` asks a living istiod; this needs neither Go nor root.
+`make test-mesh` asks a living istiod, holds its answers against these and records them (`tests/mesh/answers.py`);
+this needs neither Go nor root.
 """
 
 from __future__ import annotations
@@ -46,12 +47,24 @@ CASES = {
     "sidecars": ("checkout.shop:8080", "outbound|8080|{}|checkout.shop.svc.cluster.local"),
 }
 
+#: What only Istio's own Envoy has, in the chain of a waypoint.
+ISTIOS_OWN = {"waypoint_upstream_peer_metadata"}
+#: Those that are played to an Envoy: also the chain that a waypoint has for the service, without what is Istio's own.
+PLAYED = {**CASES, "waypoint": ("checkout.shop:8080", "outbound|8080||checkout-{}.shop.svc.cluster.local")}
+
 
 def answer(name: str, kind: str = "istiod") -> dict[str, Any]:
     return json.loads((ANSWERS / f"{name}.{kind}.json").read_text())
 
 
 def plugin_sent(name: str) -> wasm_pb2.Wasm:
+    if name == "waypoint":  # asks for its plugins after it has taken the listener, which takes Istio's own Envoy
+        [plugin] = [one for one in built(MANIFESTS / "overlays" / name) if one["kind"] == "TrafficExtension"]
+        plugin = copy.deepcopy(plugin)
+        wasm_spec(plugin)["pluginConfig"]["rollouts"][0]["versions"][1]["weight"] = 5
+        wasm = wasm_pb2.Wasm()
+        assert extension_config(plugin).typed_config.Unpack(wasm)
+        return wasm
     [one] = answer(name)["ecds"]
     one.pop("@type")
     return json_format.ParseDict(one, wasm_pb2.Wasm())
@@ -60,7 +73,7 @@ def plugin_sent(name: str) -> wasm_pb2.Wasm:
 def filter_name(name: str) -> str:
     """What the listener calls the plugin's filter, and so its ECDS resource."""
     [chain] = answer(name)["listeners"][0]["filterChains"]
-    [manager] = chain["filters"]
+    manager = chain["filters"][-1]
     [found] = [one["name"] for one in manager["typedConfig"]["httpFilters"] if "configDiscovery" in one]
     return found
 
@@ -122,13 +135,17 @@ def snake(message: Any) -> dict[str, Any]:
     return json.loads(json_format.MessageToJson(message, preserving_proto_field_name=True))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", PLAYED)
 async def test_an_envoy_that_gets_it_decides_as_the_command_says(name: str, tmp_path: Path) -> None:
-    host, cluster = CASES[name]
+    host, cluster = PLAYED[name]
     sent = plugin_sent(name)
     [listener] = answer(name)["listeners"]
     listener.pop("@type")
-    listener.pop("bindToPort", None)  # behind Istio's interception it has no port of its own; here it needs one
+    # Behind Istio's interception, or inside a waypoint, it has no port of its own; here it needs one.
+    listener.pop("bindToPort", None)
+    listener.setdefault("address", {"socketAddress": {"address": "0.0.0.0", "portValue": 8080}})
+    manager = listener["filterChains"][0]["filters"][-1]["typedConfig"]
+    manager["httpFilters"] = [one for one in manager["httpFilters"] if one["name"] not in ISTIOS_OWN]
 
     def edit(boot: dict[str, Any]) -> None:
         ask_by_ads(boot)
@@ -153,6 +170,7 @@ async def test_an_envoy_that_gets_it_decides_as_the_command_says(name: str, tmp_
             url = f"http://127.0.0.1:{next(iter(envoy.ports.values()))}"
             answers = await ask(url, users(1000), headers={"host": host})
             forged = await ask(url, users(100), headers={"host": host, "x-cohort-checkout": "canary"})
+            baggage = await ask(url, users(100), headers={"host": host, "baggage": "cohort-checkout=canary"})
     assert {one.status for one in answers.values()} == {200}
     keys = tmp_path / "keys"
     keys.write_text("\n".join(users(1000)))
@@ -161,9 +179,9 @@ async def test_an_envoy_that_gets_it_decides_as_the_command_says(name: str, tmp_
     wanted = {one["key"]: one["version"] for one in map(json.loads, told.stdout.splitlines())}
     assert {user: one.served_by for user, one in answers.items()} == wanted
     assert {"stable", "canary"} == set(wanted.values())
-    # The sidecars' rollout inherits from the workload in its own pod; at a gateway nobody brings a decision.
-    brought = {one.served_by for one in forged.values()}
-    if name == "sidecars":
-        assert brought == {"canary"}
-    else:
-        assert {user: one.served_by for user, one in forged.items()} == {user: wanted[user] for user in forged}
+    # The early removal takes the header of whoever brings it. The sidecars' rollout inherits the baggage of the
+    # workload in its own pod; elsewhere nobody brings a decision.
+    some = {user: wanted[user] for user in forged}
+    assert {user: one.served_by for user, one in forged.items()} == some
+    brought = {user: one.served_by for user, one in baggage.items()}
+    assert brought == (dict.fromkeys(some, "canary") if name == "sidecars" else some)
