@@ -221,6 +221,10 @@ docs: $(VENV)/.done ## what is made from the code: schema, admission policy, con
 screenshots: target/cohort.wasm $(VENV)/.done ## docs/images: the page in a browser, anew (needs Chromium)
 	@export $(LAB); PYTHONPATH=envoy:tests/proxy/support exec $(VENV)/bin/python scripts/screenshots.py --out docs/images
 
+.PHONY: recording
+recording: target/cohort.wasm target/release/cohort $(VENV)/.done ## docs/images: cohort status --watch while the scenario guard plays, anew
+	@export $(LAB); exec $(VENV)/bin/python scripts/recording.py --scenario guard --out docs/images/status-guard.svg
+
 .PHONY: format
 format: $(VENV)/.done ## formats Rust and Python
 	@cargo fmt

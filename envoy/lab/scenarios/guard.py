@@ -100,7 +100,7 @@ async def play(stage: Stage) -> None:
 
     await until(returned, "the canary's users back with it")
     await stage.everybody()
-    answered = re.search(r"of (\d+) answers (\d+) failed", said("is back in traffic")[0])
+    answered = re.search(r"of (\d+) answers in [\d.]+ s (\d+) failed", said("is back in traffic")[0])
     stage.expect("it came back on the strength of answers", answered and int(answered[1]) > 0)
 
 
