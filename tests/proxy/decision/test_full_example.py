@@ -66,13 +66,22 @@ SECRET = "secret"
 
 
 class Prober:
-    """A service that remembers how its health was asked for."""
+    """A service that remembers how its health was asked for, and a metrics server that remembers its questions."""
 
     def __init__(self) -> None:
         self.good, self.delay = True, 0.0
         self.asked: list[tuple[str, str]] = []
         self.times: list[float] = []
         self.answers: list[bool] = []
+        #: Host and query.
+        self.questions: list[tuple[str, str]] = []
+
+    async def query(self, request: web.Request) -> web.Response:
+        query = request.query["query"]
+        self.questions.append((request.headers["host"], query))
+        await asyncio.sleep(1.5 if query == "slow" else 0)
+        result = [] if query == "nothing" else [{"metric": {}, "value": [1, "0.01"]}]
+        return web.json_response({"status": "success", "data": {"resultType": "vector", "result": result}})
 
     async def serve(self, request: web.Request) -> web.Response:
         self.asked.append((request.headers["host"], request.path))
@@ -86,6 +95,7 @@ class Prober:
         self.asked.clear()
         self.times.clear()
         self.answers.clear()
+        self.questions.clear()
 
 
 @dataclass
@@ -128,6 +138,7 @@ class Shop:
 async def shop(launch: Launch, v1: Service, v2: Service) -> AsyncIterator[Shop]:
     prober = Prober()
     site = web.Application()
+    site.router.add_get("/api/v1/query", prober.query)
     site.router.add_route("*", "/{path:.*}", prober.serve)
     runner = web.AppRunner(site, access_log=None)
     await runner.setup()
@@ -342,6 +353,33 @@ async def polled(shop: Shop) -> tuple[str, str]:
     return (await until(lambda: shop.prober.asked, "a health check"))[0]
 
 
+async def checks(shop: Shop) -> set[str]:
+    """The checks that the metrics tell of."""
+
+    async def there() -> set[str]:
+        return set((await shop.proxy.metrics()).by("check", "cohort_analysis_errors_total"))
+
+    name = shop.proxy.config["rollouts"][0]["analysis"][0]["name"]
+    return await until(there, f"the series of {name}", holds=lambda found: name in found)
+
+
+async def question(shop: Shop) -> tuple[str, str] | None:
+    """Host and query of a question."""
+    await shop.happens(lambda: shop.prober.questions, "a question", within=3)
+    return next(iter(shop.prober.questions), None)
+
+
+async def asks_again(shop: Shop) -> bool:
+    return await shop.happens(lambda: len(shop.prober.questions) > 1, "two questions", within=8)
+
+
+async def goes_out(shop: Shop) -> bool:
+    async def out() -> bool:
+        return (await shop.ask(("x-user-id", IN_5))).one("x-cohort-reason") == "FALLBACK"
+
+    return await shop.happens(out, "held out", within=4)
+
+
 async def polls_at_once(shop: Shop) -> bool:
     """Whether the second poll comes within three seconds of the first, by the clock of who is polled."""
     await until(lambda: len(shop.prober.times) > 1, "two health checks")
@@ -461,6 +499,12 @@ def unasked(document: Document) -> None:
 NO_ADDRESS = without("rollouts[0]/hashKey[3]")
 PROBER = both(unasked, put(health__canary__cluster="prober"))
 PROBED_OFTEN = both(PROBER, put(health__canary__interval="500ms", health__canary__timeout="500ms"))
+
+
+def asking(query: str = "x", **check: Any) -> Change:
+    """The prober is the metrics server, and one bad look is enough."""
+    check = {"cluster": "prober", "query": query, "interval": "5s", "failures": 1, **check}
+    return both(not_yet, put(**{f"analysis__0__{key}": value for key, value in check.items()}))
 
 
 @dataclass(frozen=True)
@@ -602,6 +646,16 @@ LINES: dict[str, Line] = {
     "rollouts[0]/guard/maxSlowRatio": Line(tripped(canary=SLOW), True, 1),
     "rollouts[0]/guard/retryAfter": Line(tried_again, False, "1s"),
     "rollouts[0]/guard/fallback": Line(after_the_trip, ("stable", "FALLBACK"), "green", both(not_yet, a_third_version)),
+    "rollouts[0]/analysis[0]/name": Line(checks, {"orders"}, "sales"),
+    "rollouts[0]/analysis[0]/version": Line(goes_out, True, "green", both(asking(), a_third_version)),
+    "rollouts[0]/analysis[0]/cluster": Line(question, ("prometheus.monitoring", "x"), "checkout-v1", asking()),
+    "rollouts[0]/analysis[0]/host": Line(question, ("prometheus.monitoring", "x"), "other", asking()),
+    "rollouts[0]/analysis[0]/query": Line(question, ("prometheus.monitoring", "x"), "y", asking()),
+    "rollouts[0]/analysis[0]/min": Line(goes_out, True, 0.001, asking()),
+    "rollouts[0]/analysis[0]/interval": Line(asks_again, True, "30s", asking()),
+    "rollouts[0]/analysis[0]/timeout": Line(goes_out, True, "1s", asking("slow")),
+    "rollouts[0]/analysis[0]/failures": Line(goes_out, True, 1000, asking()),
+    "rollouts[0]/analysis[0]/onNoData": Line(goes_out, True, "ignore", asking("nothing", onNoData="fail")),
     "rollouts[0]/health/canary/cluster": Line(unready, "FALLBACK", "checkout-v1", both(not_yet, unasked)),
     "rollouts[0]/health/canary/path": Line(polled, ("checkout", "/ready"), "/healthz", both(not_yet, PROBER)),
     "rollouts[0]/health/canary/host": Line(polled, ("checkout", "/ready"), "other", both(not_yet, PROBER)),
