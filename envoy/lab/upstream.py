@@ -8,6 +8,7 @@ Every answer is JSON: who served it, and what reached it. ``python -m lab.upstre
 - ``GET /login``: begins a session, which lives in this process; ``x-session`` on later answers says ``kept``,
   or ``lost`` if another process began it.
 - ``?delay-ms=500`` on any path: this request is answered after that time.
+- ``?status=503`` on any path: this request is answered with that status.
 
 On SIGTERM it turns unready, closes connections after their next answer, goes on serving for
 ``--drain`` seconds, lets requests in flight end, and exits with 0.
@@ -195,6 +196,7 @@ def http1(app: App) -> web.Application:
             if fate.reset:
                 request.transport.abort()
             await request.read()
+            fate.status = int(request.query.get("status", fate.status))
             called = await app.call(request) if app.behaviour.calls else None
         finally:
             app.counts["in_flight"] -= 1

@@ -40,6 +40,11 @@ impl GuardWatch {
 }
 
 impl KnownSince {
+    /// The round that this worker knew last.
+    pub fn round(&self) -> Option<u32> {
+        self.0.get().map(|(round, _)| round)
+    }
+
     /// For how long this worker has known of the round.
     pub fn known_for(&self, round: u32, now: Millis) -> Millis {
         match self.0.get() {

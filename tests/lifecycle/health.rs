@@ -6,6 +6,7 @@ on_both_rigs!(
     a_cluster_is_polled_as_configured,
     a_version_is_in_traffic_before_the_first_answer,
     the_first_answer_decides_at_once,
+    a_cluster_that_was_never_well_is_held_out_and_no_trip,
     later_answers_decide_by_the_thresholds,
     an_answer_without_a_status_is_a_bad_one,
     redirections_are_good_and_client_errors_are_bad,
@@ -176,14 +177,29 @@ fn an_answer_that_comes_after_a_reload_is_lost_and_the_next_counts<R: Rig>() {
     assert_eq!(version(&mut worker), "stable");
 }
 
-fn the_log_and_the_gauges_tell_of_it<R: Rig>() {
+/// The first poll may come before the cluster's endpoints do.
+fn a_cluster_that_was_never_well_is_held_out_and_no_trip<R: Rig>() {
     let mut worker = Worker::<R>::with(&checkout(HEALTH));
     answering(&mut worker, 250, Some(503));
+    assert_eq!(version(&mut worker), "stable");
+    let trips =
+        r#"cohort_guard_trips_total{rollout="checkout",rollout_version="canary",cause="health"}"#;
+    assert_eq!(worker.world.metric(trips), 0);
+}
+
+fn the_log_and_the_gauges_tell_of_it<R: Rig>() {
+    let mut worker = Worker::<R>::with(&checkout(HEALTH));
+    answering(&mut worker, 250, Some(200));
+    for _ in 0..3 {
+        answering(&mut worker, 5_000, Some(503));
+    }
     let gauge = r#"cohort_version_held_out{rollout="checkout",rollout_version="canary"}"#;
     let trips =
         r#"cohort_guard_trips_total{rollout="checkout",rollout_version="canary",cause="health"}"#;
     assert_eq!((worker.world.metric(gauge), worker.world.metric(trips)), (1, 1));
-    answering(&mut worker, 10_000, Some(200));
+    for _ in 0..2 {
+        answering(&mut worker, 10_000, Some(200));
+    }
     assert_eq!((worker.world.metric(gauge), worker.world.metric(trips)), (0, 1));
     let log = worker.world.take_log(3);
     let lines: Vec<&str> = log.lines().collect();

@@ -40,6 +40,7 @@ impl<H: Host> WatchedVersion<'_, H> {
     /// One exchange: what this worker heard goes into the record, which is looked at and written back if
     /// nobody else has written meanwhile.
     pub(super) fn tick_guard(&self, guard: &Guard, watch: &GuardWatch, alone: bool) {
+        let known_round = watch.known.round();
         for _ in 0..TRIES {
             let read = SharedRecord::read(self.host, &watch.key, Record::from_bytes);
             // A proxy without shared data leaves each worker to itself, and so does a record that other
@@ -61,11 +62,25 @@ impl<H: Host> WatchedVersion<'_, H> {
             }
             watch.pending.take();
             watch.known.known_for(record.round, clock.now);
+            if known_round.is_some_and(|known| known != record.round) {
+                // Who was heard before says something new in another phase, however soon.
+                self.forget_users();
+            }
             watch.record.replace(Some(record));
             if let Some(Change { event, figures }) = change {
                 self.log_guard(guard, event, &figures);
             }
             return;
+        }
+    }
+
+    /// Of this version and of stable, which it is compared with.
+    fn forget_users(&self) {
+        let versions = self.rollout.state.versions();
+        for version in [self.version, self.config().stable] {
+            if let Some(state) = versions.get(version) {
+                state.recent.take();
+            }
         }
     }
 

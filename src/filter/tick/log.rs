@@ -73,7 +73,10 @@ impl<H: Host> WatchedVersion<'_, H> {
             }
         };
         if after == HealthStatus::Unhealthy {
-            self.rollout.gauges(self.host).tripped(self.host, self.version, Cause::Health);
+            // A version that nothing was known of has not fallen: its cluster may be still to come.
+            if before.status == HealthStatus::Healthy {
+                self.rollout.gauges(self.host).tripped(self.host, self.version, Cause::Health);
+            }
             log::warn!(
                 "rollout {rollout}: version {version} is held out of traffic (health): {heard}, {times} \
                  in a row; its users get {}",

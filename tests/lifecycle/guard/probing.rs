@@ -9,6 +9,7 @@ on_both_rigs!(
     a_probe_that_fails_takes_it_out_again,
     a_probe_that_only_failed_does_not_bring_it_back_and_one_that_nobody_asked_for_does,
     a_step_of_the_wall_clock_shortens_no_hold_out,
+    a_broken_version_with_few_and_busy_users_never_comes_back,
     users_without_a_key_probe_every_tenth_time,
 );
 
@@ -138,4 +139,19 @@ fn a_step_of_the_wall_clock_shortens_no_hold_out<R: Rig>() {
             assert!(probing(&mut worker, 20, 200).is_empty(), "not before its time");
         }
     }
+}
+
+/// The users of one trial are those of the last, and each counts once in ten seconds.
+fn a_broken_version_with_few_and_busy_users_never_comes_back<R: Rig>() {
+    let config = checkout(
+        r#""guard": {"window": "1s", "retryAfter": "1s"}, "output": {"reasonHeader": "x-why"}"#,
+    );
+    let mut worker = tripped::<R>(&config);
+    for _ in 0..400 {
+        probing(&mut worker, 60, 500);
+        worker.pass(250);
+        assert_ne!(weight(&worker, "canary"), 50_000, "{}", worker.world.take_log(3));
+    }
+    let trips = trips(&worker, "failures");
+    assert!(trips >= 5, "{trips} trips in 100 s");
 }
