@@ -42,7 +42,7 @@ async def play(stage: Stage) -> None:
             step["after"] = after
         rollout["ramp"]["start"] = instant(0)
         ramp_ends = time.monotonic() + 31
-        rollout["guard"] |= {"window": "5s", "minRequests": 20}
+        rollout["guard"]["window"] = "5s"
         rollout["health"]["canary"] |= {"interval": "500ms", "timeout": "500ms"}
         await stage.apply()
         await everybody_at(stage, 25)

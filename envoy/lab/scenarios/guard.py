@@ -17,7 +17,7 @@ CONFIG = {
             "versions": [{"name": "stable"}, {"name": "canary", "weight": WEIGHT}],
             "hashKey": [{"header": "x-user-id"}],
             "overrides": {"header": "x-canary", "values": {"always": "canary"}},
-            "guard": {"window": "8s", "minRequests": 50, "maxFailureRatio": 0.05, "retryAfter": "12s"},
+            "guard": {"window": "8s", "retryAfter": "12s"},
             "output": {"responseHeader": "x-cohort-checkout", "reasonHeader": "x-cohort-reason"},
         }
     ]
