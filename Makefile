@@ -142,8 +142,13 @@ test-compose: build $(VENV)/.done ## compose.yaml on a real Docker engine (needs
 		{ echo "NOT run: there is no Docker engine here with Compose v2 and buildx" >&2; exit 1; }
 	@$(VENV)/bin/pytest tests/compose $(CACHE) $(ARGS)
 
+# The documents with a mistake that the API server has to refuse, too.
+target/mutations.jsonl: $(SOURCES) $(wildcard tests/mutations/*) tests/cases/full.json
+	@COHORT_MUTATIONS="$(CURDIR)/$@" cargo test --quiet --test mutations written_to_a_file
+	@touch $@
+
 .PHONY: test-mesh
-test-mesh: $(BUILT) $(VENV)/.done ## the manifests on a real API server, istiod, Flagger and Argo Rollouts (needs root and Go; ARGS='-k admission')
+test-mesh: $(BUILT) target/mutations.jsonl $(VENV)/.done ## the manifests on a real API server, istiod, Flagger and Argo Rollouts (needs root and Go; ARGS='-k admission')
 	@$(PYTHON) tests/mesh/programs.py
 	@$(PYTHON) scripts/image.py > /dev/null
 	@scripts/prometheus.sh > /dev/null

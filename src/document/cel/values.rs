@@ -12,7 +12,8 @@ pub(super) fn values(kind: &Kind, value: &str, path: &str) -> Vec<(String, Strin
         Kind::Text(text) => one(self::text(text, value)),
         Kind::Word(words) => one(format!("{value} in {}", quoted_list(words.iter().copied()))),
         Kind::Number(number) => one(self::number(number, value)),
-        Kind::Real => one(format!("type({value}) in [int, uint, double]")),
+        // No list of types: CEL has lists of one type only, and int and uint are two.
+        Kind::Real => one(format!("(type({value}) == int || type({value}) == double)")),
         Kind::Span(span) => one(self::span(span, value)),
         Kind::Object(_) => one(format!("type({value}) == map")),
         Kind::List(entry, least) => {
