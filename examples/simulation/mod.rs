@@ -3,6 +3,9 @@
 //! The same seeds give the same numbers on every machine.
 #![allow(dead_code, reason = "each simulation uses a part of it")]
 
+pub mod forged;
+pub mod scenarios;
+
 use cohort::config::{Config, Guard, Millis};
 use cohort::engine::guard::{Heard, Moment, Pair, Phase, Record, Totals};
 
