@@ -2,7 +2,7 @@
 //! as well as stable, how soon one that is not, and how many forged keys an attacker needs.
 //!
 //! The seeds are fixed: the same code prints the same page. `cargo run --release --example guard_report 20 20` plays
-//! fewer hours and plays, `... keys` prints the forged keys alone, and `... picture` the evidence over time.
+//! fewer hours and plays, and `... keys` prints the forged keys alone.
 
 #[path = "simulation/mod.rs"]
 mod simulation;
@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::{env, thread};
 
 use cohort::config::Millis;
-use cohort::engine::guard::{Pair, Phase, Record};
+use cohort::engine::guard::{Pair, Phase};
 
 use simulation::scenarios::{alarms, Scenario};
 use simulation::{
@@ -21,12 +21,10 @@ use simulation::{
 
 fn main() {
     let mut arguments = env::args().skip(1).peekable();
-    match arguments.peek().map(String::as_str) {
-        Some("keys") => return forged_keys(),
-        Some("picture") => return picture(),
-        _ => {}
+    if arguments.peek().is_some_and(|first| first == "keys") {
+        return forged_keys();
     }
-    let mut numbers = arguments.map(|text| text.parse().expect("HOURS PLAYS, `keys` or `picture`"));
+    let mut numbers = arguments.map(|text| text.parse().expect("HOURS PLAYS, or `keys`"));
     let hours: u64 = numbers.next().unwrap_or(1_000);
     let plays: u64 = numbers.next().unwrap_or(100);
     println!("# The guard in simulated time");
@@ -500,31 +498,5 @@ fn forged_keys() {
     });
     for ((weight, rate), [at_once, spread]) in cells.iter().zip(lines) {
         println!("| {weight} % | {rate} | {at_once} | {spread} |");
-    }
-}
-
-/// What `docs/images/guard.svg` draws: seconds, and the evidence against four versions.
-fn picture() {
-    println!("second\tfails 100 %\tfails 20 %\tas well as stable\toutage of both");
-    let mut evidence = [[0; 120]; 4];
-    for (row, (version, outage)) in
-        [(1.0, false), (0.2, false), (0.01, false), (0.01, true)].into_iter().enumerate()
-    {
-        let (mut random, mut answered) = (Random(11), Pair::default());
-        let mut guarded = Guarded::limit(0.05);
-        guarded.record = Record::new(&guarded.guard, 0);
-        for (look, near) in evidence[row].iter_mut().enumerate() {
-            // All is well for ten seconds.
-            let both = if outage && (40..80).contains(&look) { 0.6 } else { 0.01 };
-            let ours = if look < 40 || outage { both } else { version };
-            Traffic::new(200.0, 0.1, ours, both).draw(&mut random, &mut answered);
-            guarded.step((look as u64 + 1) * LOOK, answered);
-            *near = guarded.record.nearness(&guarded.guard);
-        }
-    }
-    for look in 0..120 {
-        print!("{}", (look + 1) as f64 / 4.0);
-        evidence.iter().for_each(|row| print!("\t{}", row[look]));
-        println!();
     }
 }

@@ -2,6 +2,7 @@
 //! who try again and again.
 
 use std::collections::VecDeque;
+use std::f64::consts::TAU;
 
 use cohort::config::Millis;
 use cohort::engine::guard::{Pair, Totals};
@@ -120,7 +121,7 @@ struct User {
 impl World {
     fn new(scenario: Scenario, rate: f64, weight: f64, hour: u64) -> Self {
         let mut random = Random(hour.wrapping_mul(0x1234_5678_9abc) + 99);
-        let phase = random.unit() * 6.283;
+        let phase = random.unit() * TAU;
         let next = (random.wait(600.0) * 4.0) as u64;
         let each = [weight, 1.0 - weight].map(|share| Poisson::new(rate * share * 0.25));
         Self {
@@ -179,7 +180,7 @@ impl World {
         match self.scenario {
             Scenario::Drift => {
                 self.walk = self.walk * 0.9995 + (self.random.unit() - 0.5) * 0.03;
-                let turn = (self.phase + look as f64 / 4800.0 * 6.283).sin();
+                let turn = (self.phase + look as f64 / 4800.0 * TAU).sin();
                 let share = (0.013_f64.ln() + 1.85 * turn + self.walk).exp().min(0.5);
                 [share, share]
             }

@@ -240,7 +240,7 @@ async def test_the_query_of_the_waiting_step_has_data(stage: Stage):
 
 # --- nothing is left out -----------------------------------------------------------------------------------
 
-#: Files with PromQL, and who runs it: this file, or the tests of Flagger and Argo Rollouts.
+#: Files with PromQL, and who runs it: this file, or the tests of Flagger, of Argo Rollouts and of analysis.
 HERE = {
     "envoy/grafana/dashboards/cohort.json",
     "envoy/prometheus/rules.yaml",
@@ -250,6 +250,7 @@ HERE = {
 THERE = {
     "istio/controllers/flagger/metric-templates.yaml",
     "istio/controllers/argo-rollouts/analysis-template.yaml",
+    "docs/analysis.md",
 }
 
 
