@@ -145,12 +145,12 @@ impl<'a> Ledger<'a> {
         rest
     }
 
-    /// Every text and number that was read: its path and itself.
+    /// Every text, number and boolean that was read: its path and itself.
     pub fn read_values(&self) -> Vec<(String, String)> {
         let mut values = Vec::new();
         self.walk(self.root, &mut Path::default(), &mut |path, node, read| {
             if read && !is_own(path) {
-                if let Data::Text(..) | Data::Number(_) = node.data {
+                if let Data::Text(..) | Data::Number(_) | Data::Bool(_) = node.data {
                     values.push((short(path), plain_text(node).unwrap_or_default()));
                 }
             }

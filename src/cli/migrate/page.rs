@@ -111,14 +111,29 @@ fn words(page: &str) -> HashSet<&str> {
     words
 }
 
-/// The values of a resource that were read and are none of the words.
+/// Maps whose keys are the source's own words, like their values.
+const NAMED_BY_THE_SOURCE: [&str; 3] = ["sourceLabels", "matchLabels", "labels"];
+
+/// Whether the key of a value is a word of the source that is none of the words.
+fn lacks_key(words: &HashSet<&str>, path: &str) -> bool {
+    NAMED_BY_THE_SOURCE.iter().any(|map| {
+        let key = path.rsplit_once(map).map(|(_, key)| key.trim_matches(['.', '[', ']', '"']));
+        key.is_some_and(|key| !key.is_empty() && !words.contains(key))
+    })
+}
+
+/// The values of a resource that were read and are none of the words, or whose key is not.
 fn missing(words: &HashSet<&str>, resource: &Resource<'_>) -> Vec<(String, String)> {
     let mut values = resource.ledger.read_values();
-    values.retain(|(_, value)| {
+    values.retain(|(path, value)| {
+        if lacks_key(words, path) {
+            return true;
+        }
         let written = super::super::yaml::scalar(value);
         let bare = written.trim_matches(['"', '\'']);
         let trimmed = value.trim_matches(['{', '}', '[', ']', '(', ')', ',', ':', ';', '#', '.']);
-        !value.is_empty()
+        // What is true and what is not, the key says.
+        !["", "true", "false"].contains(&value.as_str())
             && ![written.as_str(), bare, value.as_str(), trimmed]
                 .iter()
                 .any(|form| words.contains(form))
