@@ -79,6 +79,15 @@ impl Rollout {
         self.guard.is_some() || !self.health.is_empty() || !self.analysis.is_empty()
     }
 
+    /// The hosts that it can match, in lower case; `None` if those cannot be listed.
+    pub fn hosts(&self) -> Option<Vec<&[u8]>> {
+        let mut hosts = Vec::new();
+        for condition in self.matches.as_ref()? {
+            hosts.extend(condition.host.as_ref()?.texts()?.iter().map(|host| &**host));
+        }
+        Some(hosts)
+    }
+
     /// The version called `name`.
     pub fn version_named(&self, name: &[u8]) -> Option<VersionIndex> {
         self.versions.iter().position(|version| version.name.as_bytes() == name)

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::config::{Config, Content, Rollout, Write};
-use crate::http::{fold, length_bit, pattern::Test, HeaderName};
+use crate::http::{fold, length_bit, HeaderName};
 use crate::index::Index;
 
 /// A configuration with its indexes. The cost of a request depends on the rollouts that can match its
@@ -27,12 +27,12 @@ impl Plan {
             Self { cookies: cookie_names(&config), owned: Owned::new(&config), ..Self::default() };
         for (position, rollout) in config.rollouts.iter().enumerate() {
             plan.by_name.update(rollout.name.as_bytes(), |it| *it = position);
-            let Some(hosts) = hosts(rollout) else {
+            let Some(hosts) = rollout.hosts() else {
                 plan.any_host.push(position);
                 continue;
             };
             for host in hosts {
-                plan.by_host.update(&host, |rollouts| {
+                plan.by_host.update(host, |rollouts| {
                     if rollouts.last() != Some(&position) {
                         rollouts.push(position);
                     }
@@ -158,19 +158,6 @@ impl Owned {
         }
         self.names.get(fold(name))
     }
-}
-
-/// The hosts that a rollout can match, in lower case; `None` if that cannot be listed.
-fn hosts(rollout: &Rollout) -> Option<Vec<Vec<u8>>> {
-    let mut hosts = Vec::new();
-    for condition in rollout.matches.as_ref()? {
-        match condition.host.as_ref()?.test() {
-            Test::Exact(host) => hosts.push(host.to_ascii_lowercase()),
-            Test::In(list) => hosts.extend(list.iter().map(|host| host.to_ascii_lowercase())),
-            _ => return None,
-        }
-    }
-    Some(hosts)
 }
 
 /// Every cookie name that a decision may ask for, sorted, each once.

@@ -71,6 +71,15 @@ impl Pattern {
         &self.test
     }
 
+    /// The whole texts of which one is asked for; `None` where they cannot be listed.
+    pub fn texts(&self) -> Option<&[Box<[u8]>]> {
+        match &self.test {
+            Test::Exact(text) => Some(std::slice::from_ref(text)),
+            Test::In(texts) => Some(texts),
+            _ => None,
+        }
+    }
+
     /// Whether ASCII letters of either case are the same.
     pub fn ignore_case(&self) -> bool {
         self.ignore_case

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::config::{Condition, KeySource, Mode, Rollout};
+use crate::config::{KeySource, Mode, Rollout};
 use crate::http::cookie::is_within;
 use crate::http::pattern::Test;
 use crate::http::SetCookie;
@@ -59,17 +59,13 @@ pub fn changing(source: &KeySource) -> Option<String> {
 pub fn outside(rollout: &Rollout, cookie: &SetCookie) -> Option<String> {
     let domain = cookie.domain.as_deref()?;
     let hosts = rollout.matches.iter().flatten().filter_map(|condition| condition.host.as_ref());
-    let text = |host: &[u8]| String::from_utf8_lossy(host).into_owned();
-    hosts
-        .flat_map(|pattern| match pattern.test() {
-            Test::Exact(host) => vec![host.clone()],
-            Test::In(hosts) => hosts.clone(),
-            // Of these hosts all that it ends with is known.
-            Test::Suffix(end) if end.len() > domain.len() => vec![end.clone()],
-            _ => Vec::new(),
-        })
-        .find(|host| !is_within(host, domain))
-        .map(|host| text(&host))
+    let mut texts = hosts.flat_map(|host| match host.test() {
+        // Of these hosts all that they end with is known.
+        Test::Suffix(end) if end.len() > domain.len() => std::slice::from_ref(end),
+        _ => host.texts().unwrap_or_default(),
+    });
+    let host = texts.find(|host| !is_within(host, domain))?;
+    Some(String::from_utf8_lossy(host).into_owned())
 }
 
 /// How many rollouts pin the same request, where those are many: by the hosts that they match.
@@ -77,26 +73,14 @@ pub fn pins(rollouts: &[Rollout]) -> Option<usize> {
     let mut everywhere = 0;
     let mut by_host: HashMap<&[u8], usize> = HashMap::new();
     for rollout in rollouts.iter().filter(|it| it.pin.is_some() && it.mode == Mode::Enforce) {
-        match &rollout.matches {
-            None => everywhere += 1,
-            Some(any) if any.iter().any(|condition| hosts(condition).is_none()) => everywhere += 1,
-            Some(any) => {
-                let named: HashSet<&[u8]> = any.iter().filter_map(hosts).flatten().collect();
-                for host in named {
-                    *by_host.entry(host).or_default() += 1;
-                }
-            }
+        let Some(hosts) = rollout.hosts() else {
+            everywhere += 1;
+            continue;
+        };
+        for host in hosts.into_iter().collect::<HashSet<_>>() {
+            *by_host.entry(host).or_default() += 1;
         }
     }
     let most = everywhere + by_host.values().max().copied().unwrap_or_default();
     (most >= MANY_PINS).then_some(most)
-}
-
-/// The hosts that a condition holds for, where it names them one by one.
-fn hosts(condition: &Condition) -> Option<Vec<&[u8]>> {
-    match condition.host.as_ref()?.test() {
-        Test::Exact(host) => Some(vec![host]),
-        Test::In(hosts) => Some(hosts.iter().map(|host| &**host).collect()),
-        _ => None,
-    }
 }
