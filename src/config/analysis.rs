@@ -5,7 +5,7 @@ use std::fmt;
 use crate::bucket::VersionIndex;
 use crate::http::HeaderName;
 
-use super::text::{has_control, AUTHORITY, CLUSTER_NAME, NAME, REFERENCE, TOKEN};
+use super::text::{has_control, is_framing, AUTHORITY, CLUSTER_NAME, NAME, REFERENCE, TOKEN};
 use super::version::{again, Versions};
 use super::Millis;
 use crate::document::node::{Node, Problems};
@@ -116,22 +116,9 @@ static SENT_HEADER: Text = Text::new(
     "a header name of 1 to 256 letters, digits and !#$%&'*+-.^_`|~ \
     that HTTP does not need for itself (host, connection, content-length and the like)",
     TOKEN,
-    |text| HeaderName::new(text).is_some_and(|name| !FRAMING.contains(&name.as_str())),
+    |text| HeaderName::new(text).is_some_and(|name| !is_framing(name.as_str())),
 )
 .in_any_case();
-
-const FRAMING: [&str; 10] = [
-    "host",
-    "connection",
-    "content-length",
-    "transfer-encoding",
-    "te",
-    "trailer",
-    "upgrade",
-    "keep-alive",
-    "proxy-connection",
-    "expect",
-];
 
 const SECRET: Kind = Kind::Text(&SECRET_VALUE);
 

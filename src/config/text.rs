@@ -146,29 +146,37 @@ pub(super) static OWN_HEADER: Text = Text::new(
 /// spelling: `_method` would take `:method` along.
 fn is_taken(name: &HeaderName) -> bool {
     let name: String = fold(name.as_str().as_bytes()).map(char::from).collect();
-    TAKEN.contains(&name.as_str())
+    is_framing(&name)
+        || TAKEN.contains(&name.as_str())
         || name.starts_with("x-forwarded-")
         || name.starts_with("x-envoy-")
 }
 
-/// Headers that HTTP, the proxy, or the parts of this filter that share a header with others live by,
+/// Whether `name`, in lower case, says where a message ends, whom it is for, or what becomes of its connection.
+pub(super) fn is_framing(name: &str) -> bool {
+    const FRAMING: [&str; 10] = [
+        "host",
+        "connection",
+        "content-length",
+        "transfer-encoding",
+        "te",
+        "trailer",
+        "upgrade",
+        "keep-alive",
+        "proxy-connection",
+        "expect",
+    ];
+    FRAMING.contains(&name)
+}
+
+/// Further headers that HTTP, the proxy, or the parts of this filter that share a header with others live by,
 /// folded.
-const TAKEN: [&str; 26] = [
-    "host",
-    "connection",
-    "content-length",
-    "transfer-encoding",
-    "te",
-    "trailer",
-    "upgrade",
-    "keep-alive",
-    "proxy-connection",
+const TAKEN: [&str; 16] = [
     "proxy-authorization",
     "authorization",
     "cookie",
     "set-cookie",
     "baggage",
-    "expect",
     "x-request-id",
     "date",
     "content-type",
