@@ -202,7 +202,7 @@ impl Plugin {
         let before = self.loaded.before.take();
         if self.loaded.replaced.get().is_none() && !self.loaded.ticked.replace(true) {
             if let Some(before) = before {
-                tick::take_over(host, &self.loaded, &before, now);
+                tick::take_over(host, &self.loaded, &before);
             }
             self.write(host, &key, &self.loaded.fingerprint.to_le_bytes());
             return true;

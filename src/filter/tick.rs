@@ -7,22 +7,24 @@ mod analysis;
 mod guard;
 mod health;
 mod log;
+mod shared;
 
 use std::rc::Rc;
 
 use crate::bucket::VersionIndex;
 use crate::config::{Check, Health, Millis, Rollout};
 use crate::engine::guard::Record;
-use crate::engine::{Answer, Unusable, LONGEST_ANSWER};
+use crate::engine::{Answer, CheckState, Unusable, LONGEST_ANSWER};
 use crate::http::HeaderName;
 
 use super::heard::{places, GuardWatch};
-use super::host::{Call, Shared};
+use super::host::Call;
 use super::loaded::LoadedConfig;
 use super::rollout::{CheckWatch, HealthWatch, LoadedRollout};
 use super::Host;
 
 use health::PollResult;
+use shared::{SharedRecord, TRIES};
 
 /// A moment, on both of the proxy's clocks.
 #[derive(Clone, Copy, Debug)]
@@ -66,14 +68,13 @@ pub fn go_on_hearing(loaded: &LoadedConfig, before: &LoadedConfig) {
 
 /// Ends what was remembered of the rollouts that are not in `loaded` as they were `before`, so that one
 /// which comes back some day begins anew.
-pub fn take_over(host: &impl Host, loaded: &LoadedConfig, before: &LoadedConfig, now: Millis) {
-    let clock = Clock::at(host, now);
+pub fn take_over(host: &impl Host, loaded: &LoadedConfig, before: &LoadedConfig) {
     for earlier in before.rollouts().filter(|earlier| !loaded.shares(*earlier)) {
-        for (version, guard) in earlier.guarded() {
-            WatchedVersion::new(host, earlier, version, clock).end_guard(guard);
+        for (_, watch) in earlier.guarded() {
+            SharedRecord::<Record>::end(host, &watch.key);
         }
         for watch in earlier.state.checks() {
-            analysis::end(host, watch);
+            SharedRecord::<CheckState>::end(host, &watch.key);
         }
         let Some(later) = loaded.named(&earlier.config.name) else {
             earlier.withdraw(host);
@@ -200,30 +201,6 @@ pub fn answered(
         }
     }
     rollout.settle(host, clock.wall);
-}
-
-/// A record as it was read from the shared data.
-struct SharedRecord<T> {
-    value: Option<T>,
-    ticket: Option<u32>,
-    /// Whether there is shared data at all.
-    shared: bool,
-}
-
-impl<T> SharedRecord<T> {
-    fn read(host: &impl Host, key: &str, from_bytes: impl Fn(&[u8]) -> Option<T>) -> Self {
-        let (bytes, ticket, shared) = match host.shared(key) {
-            Shared::Missing => (Vec::new(), None, true),
-            Shared::Value(bytes, ticket) => (bytes, Some(ticket), true),
-            Shared::Unavailable => (Vec::new(), None, false),
-        };
-        Self { value: from_bytes(&bytes), ticket, shared }
-    }
-
-    /// Whether the record is one that was ended, and so is empty.
-    fn is_ended(&self) -> bool {
-        self.value.is_none() && self.ticket.is_some()
-    }
 }
 
 /// A version that is watched, at one moment.

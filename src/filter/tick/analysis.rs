@@ -4,18 +4,7 @@ use crate::config::{Check, Millis};
 use crate::engine::{Answer, CheckState};
 
 use super::super::rollout::CheckWatch;
-use super::{get, Host, SharedRecord, WatchedVersion};
-
-/// How often a conditional write is tried again when another worker was first.
-const TRIES: usize = 4;
-
-/// Ends the state of a rollout that is no longer in force as it was.
-pub(super) fn end(host: &impl Host, watch: &CheckWatch) {
-    let read = SharedRecord::read(host, &watch.key, CheckState::from_bytes);
-    if read.value.is_some() {
-        host.set_shared(&watch.key, &[], read.ticket);
-    }
-}
+use super::{get, Host, SharedRecord, WatchedVersion, TRIES};
 
 /// Sends the question of `check`.
 pub(super) fn ask(host: &impl Host, check: &Check) -> Option<u32> {
@@ -27,16 +16,9 @@ pub(super) fn ask(host: &impl Host, check: &Check) -> Option<u32> {
 impl<H: Host> WatchedVersion<'_, H> {
     /// Reads the state as it stands, where one that was ended begins anew.
     pub(super) fn begin_check(&self, watch: &CheckWatch) {
-        let read = SharedRecord::read(self.host, &watch.key, CheckState::from_bytes);
-        if !read.shared {
-            return;
+        if let Some(state) = SharedRecord::begin(self.host, &watch.key, CheckState::default) {
+            self.know(watch, state);
         }
-        let state = read.value.unwrap_or_default();
-        if read.is_ended() {
-            // Should another worker have been first, the next tick reads what it wrote.
-            self.host.set_shared(&watch.key, &state.to_bytes(), read.ticket);
-        }
-        self.know(watch, state);
     }
 
     /// Looks whether the version is to be tried again, and whether this worker is the one to ask the question
@@ -88,7 +70,7 @@ impl<H: Host> WatchedVersion<'_, H> {
         watch: &CheckWatch,
         change: &mut dyn FnMut(CheckState, Millis) -> Option<CheckState>,
     ) -> Option<(CheckState, CheckState)> {
-        let read = SharedRecord::read(self.host, &watch.key, CheckState::from_bytes);
+        let read = SharedRecord::<CheckState>::read(self.host, &watch.key);
         // A proxy without shared data leaves each worker to itself, and so does a state that other workers
         // have ended already, whose newer configuration is about to come here too.
         let shared = read.shared && !read.is_ended();

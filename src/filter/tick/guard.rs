@@ -4,36 +4,18 @@ use crate::config::{Guard, Millis};
 use crate::engine::guard::{Change, Moment, Record};
 
 use super::super::heard::GuardWatch;
-use super::{Host, SharedRecord, WatchedVersion};
+use super::{Host, SharedRecord, WatchedVersion, TRIES};
 
 /// How often a worker looks; what it heard before its first look came in a block that long.
 const LOOK: Millis = 250;
 
-/// How often an exchange is tried again when another worker was first. After that it waits for the next
-/// tick; nothing that was heard is lost.
-const TRIES: usize = 4;
-
 impl<H: Host> WatchedVersion<'_, H> {
     /// Reads the record as it stands, where one that was ended begins anew.
     pub(super) fn begin_guard(&self, guard: &Guard, watch: &GuardWatch) {
-        let read = SharedRecord::read(self.host, &watch.key, Record::from_bytes);
-        if !read.shared {
-            return;
-        }
-        let record = read.value.clone().unwrap_or_else(|| self.fresh(guard));
-        if read.is_ended() {
-            // Should another worker have been first, the next tick reads what it wrote.
-            self.host.set_shared(&watch.key, &record.to_bytes(), read.ticket);
-        }
-        watch.known.known_for(record.round, self.clock.now);
-        watch.record.replace(Some(record));
-    }
-
-    /// Ends the record of a rollout that is no longer in force as it was.
-    pub(super) fn end_guard(&self, watch: &GuardWatch) {
-        let read = SharedRecord::read(self.host, &watch.key, Record::from_bytes);
-        if read.value.is_some() {
-            self.host.set_shared(&watch.key, &[], read.ticket);
+        let begun = SharedRecord::begin(self.host, &watch.key, || self.fresh(guard));
+        if let Some(record) = begun {
+            watch.known.known_for(record.round, self.clock.now);
+            watch.record.replace(Some(record));
         }
     }
 
@@ -42,7 +24,7 @@ impl<H: Host> WatchedVersion<'_, H> {
     pub(super) fn tick_guard(&self, guard: &Guard, watch: &GuardWatch, alone: bool) {
         let known_round = watch.known.round();
         for _ in 0..TRIES {
-            let read = SharedRecord::read(self.host, &watch.key, Record::from_bytes);
+            let read = SharedRecord::<Record>::read(self.host, &watch.key);
             // A proxy without shared data leaves each worker to itself, and so does a record that other
             // workers have ended already, whose newer configuration is about to come here too.
             let shared = read.shared && !read.is_ended();

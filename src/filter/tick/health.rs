@@ -4,10 +4,7 @@ use crate::config::Health;
 use crate::engine::HealthState;
 
 use super::super::rollout::HealthWatch;
-use super::{Host, SharedRecord, WatchedVersion};
-
-/// How often a conditional write is tried again when another worker was first.
-const TRIES: usize = 4;
+use super::{Host, SharedRecord, WatchedVersion, TRIES};
 
 /// What came of a health check.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +26,7 @@ impl PollResult {
 impl<H: Host> WatchedVersion<'_, H> {
     /// Reads the state as it stands.
     pub(super) fn begin_health(&self, watch: &HealthWatch) {
-        let record = SharedRecord::read(self.host, &watch.key, HealthState::from_bytes);
+        let record = SharedRecord::<HealthState>::read(self.host, &watch.key);
         if record.shared {
             watch.state.set(record.value.unwrap_or_default());
         }
@@ -37,7 +34,7 @@ impl<H: Host> WatchedVersion<'_, H> {
 
     /// Whether this worker is the one to send the poll that is due.
     pub(super) fn takes_poll(&self, health: &Health, watch: &HealthWatch) -> bool {
-        let record = SharedRecord::read(self.host, &watch.key, HealthState::from_bytes);
+        let record = SharedRecord::<HealthState>::read(self.host, &watch.key);
         let state = match record.value {
             Some(state) => state,
             None if record.shared => HealthState::default(),
@@ -59,7 +56,7 @@ impl<H: Host> WatchedVersion<'_, H> {
     /// Takes the result of a poll.
     pub(super) fn polled(&self, health: &Health, watch: &HealthWatch, result: PollResult) {
         for _ in 0..TRIES {
-            let record = SharedRecord::read(self.host, &watch.key, HealthState::from_bytes);
+            let record = SharedRecord::<HealthState>::read(self.host, &watch.key);
             let state = record.value.unwrap_or_else(|| watch.state.get());
             let (next, changed) = state.answered(health, result.is_good());
             if record.shared && !self.host.set_shared(&watch.key, &next.to_bytes(), record.ticket) {
