@@ -1,6 +1,6 @@
 //! A configuration of the filter on Envoy's main thread: metrics, calls, and what wakes it.
 
-use super::{labels, Config, Header, ModuleBuffer, Scheduler, CALLBACKS};
+use super::{change, labels, Config, Header, ModuleBuffer, Scheduler, CALLBACKS};
 
 /// A kind of metric.
 #[derive(Clone, Copy)]
@@ -43,35 +43,23 @@ impl ConfigHandle {
     }
 
     pub fn increment(self, id: usize, values: &[&str], by: u64) {
-        let mut labels = labels(values);
-        if let Some(callbacks) = CALLBACKS.get() {
-            // SAFETY: the configuration is alive, and the labels are those of live strings.
-            unsafe {
-                (callbacks.http_filter_config_increment_counter)(
-                    self.0,
-                    id,
-                    labels.as_mut_ptr(),
-                    labels.len(),
-                    by,
-                )
-            };
-        }
+        // SAFETY: the configuration is alive.
+        unsafe {
+            change(
+                self.0,
+                |callbacks| callbacks.http_filter_config_increment_counter,
+                id,
+                values,
+                by,
+            )
+        };
     }
 
     pub fn set_gauge(self, id: usize, values: &[&str], value: u64) {
-        let mut labels = labels(values);
-        if let Some(callbacks) = CALLBACKS.get() {
-            // SAFETY: the configuration is alive, and the labels are those of live strings.
-            unsafe {
-                (callbacks.http_filter_config_set_gauge)(
-                    self.0,
-                    id,
-                    labels.as_mut_ptr(),
-                    labels.len(),
-                    value,
-                )
-            };
-        }
+        // SAFETY: the configuration is alive.
+        unsafe {
+            change(self.0, |callbacks| callbacks.http_filter_config_set_gauge, id, values, value)
+        };
     }
 
     /// Sends a request without a body to a cluster, and answers with its number; `timeout` is in milliseconds.

@@ -212,6 +212,27 @@ fn labels(values: &[&str]) -> Labels {
     values.iter().map(|value| ModuleBuffer::of(value.as_bytes())).collect()
 }
 
+/// A callback that changes the metric of a stream or of a configuration, with the values of its labels.
+type Change = unsafe extern "C" fn(*mut c_void, usize, *mut ModuleBuffer, usize, u64) -> u32;
+
+/// Changes the metric `id` of `owner` by or to `value`.
+///
+/// # Safety
+/// `owner` is the live stream or configuration that the callback of `pick` is for.
+unsafe fn change(
+    owner: *mut c_void,
+    pick: impl FnOnce(&Callbacks) -> Change,
+    id: usize,
+    values: &[&str],
+    value: u64,
+) {
+    if let Some(callbacks) = CALLBACKS.get() {
+        let mut labels = labels(values);
+        // SAFETY: the caller's promise, and the labels are those of live strings.
+        unsafe { pick(callbacks)(owner, id, labels.as_mut_ptr(), labels.len(), value) };
+    }
+}
+
 /// The value of a header among `count` lines that Envoy hands to a hook.
 ///
 /// # Safety

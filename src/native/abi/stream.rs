@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use crate::http::Headers;
 
-use super::{bytes, labels, Attribute, EnvoyBuffer, Header, Map, ModuleBuffer, Stream, CALLBACKS};
+use super::{bytes, change, Attribute, EnvoyBuffer, Header, Map, ModuleBuffer, Stream, CALLBACKS};
 
 /// A stream, while one of its hooks runs.
 #[derive(Clone, Copy)]
@@ -112,50 +112,27 @@ impl StreamHandle {
     }
 
     pub fn increment(self, id: usize, values: &[&str], by: u64) {
-        let mut labels = labels(values);
-        if let Some(callbacks) = CALLBACKS.get() {
-            // SAFETY: the stream is alive, and the labels are those of live strings.
-            unsafe {
-                (callbacks.http_filter_increment_counter)(
-                    self.0,
-                    id,
-                    labels.as_mut_ptr(),
-                    labels.len(),
-                    by,
-                )
-            };
-        }
+        // SAFETY: the stream is alive.
+        unsafe {
+            change(self.0, |callbacks| callbacks.http_filter_increment_counter, id, values, by)
+        };
     }
 
     pub fn set_gauge(self, id: usize, values: &[&str], value: u64) {
-        let mut labels = labels(values);
-        if let Some(callbacks) = CALLBACKS.get() {
-            // SAFETY: the stream is alive, and the labels are those of live strings.
-            unsafe {
-                (callbacks.http_filter_set_gauge)(
-                    self.0,
-                    id,
-                    labels.as_mut_ptr(),
-                    labels.len(),
-                    value,
-                )
-            };
-        }
+        // SAFETY: the stream is alive.
+        unsafe { change(self.0, |callbacks| callbacks.http_filter_set_gauge, id, values, value) };
     }
 
     pub fn record(self, id: usize, values: &[&str], value: u64) {
-        let mut labels = labels(values);
-        if let Some(callbacks) = CALLBACKS.get() {
-            // SAFETY: the stream is alive, and the labels are those of live strings.
-            unsafe {
-                (callbacks.http_filter_record_histogram_value)(
-                    self.0,
-                    id,
-                    labels.as_mut_ptr(),
-                    labels.len(),
-                    value,
-                )
-            };
-        }
+        // SAFETY: the stream is alive.
+        unsafe {
+            change(
+                self.0,
+                |callbacks| callbacks.http_filter_record_histogram_value,
+                id,
+                values,
+                value,
+            )
+        };
     }
 }
