@@ -121,6 +121,9 @@ impl Stream {
         }
         strip::request_headers(host, plan, &request, &written);
         baggage::rewrite(host, plan, &request, &in_force);
+        if self.decided.is_empty() {
+            return;
+        }
         self.outcome.request = request_kind(&headers);
         self.outcome.grpc =
             headers.first("content-type").is_some_and(|kind| kind.starts_with(b"application/grpc"));
