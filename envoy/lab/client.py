@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -61,6 +62,12 @@ Answers = dict[str, Answer]
 
 def users(count: int, prefix: str = "user-") -> list[str]:
     return [f"{prefix}{number}" for number in range(count)]
+
+
+def always_others(size: int, start: int = 0, prefix: str = "user-") -> Iterator[list[str]]:
+    """So many users at a time, each only once: of a user the guard counts the first answer in ten seconds."""
+    for first in itertools.count(start, size):
+        yield [f"{prefix}{number}" for number in range(first, first + size)]
 
 
 def _answer(user: str, status: int, headers: Mapping[str, str], rollout: str, began: float) -> Answer:

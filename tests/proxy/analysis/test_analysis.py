@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from conftest import Launch, config, rollout
-from lab import arithmetic
+from guarded import held_out, of
 from lab.client import ask, users
 from lab.envoy import REPOSITORY, Envoy
 from lab.service import Service
@@ -45,14 +45,8 @@ def checked(name: str, query: str, *, cluster: str = "prometheus", guard: Any = 
     return rollout(30, name=name, guard=guard or {}, analysis=[check], output={"responseHeader": f"x-got-{name}"})
 
 
-def canaries(one: dict[str, Any], count: int) -> list[str]:
-    found = (user for user in users(10_000) if arithmetic.version(one, user) == "canary")
-    return list(itertools.islice(found, count))
-
-
-async def held_out(proxy: Envoy, name: str) -> bool:
-    metrics = await proxy.metrics()
-    return metrics.value("cohort_version_held_out", rollout=name, rollout_version="canary") == 1
+async def is_out(proxy: Envoy, name: str) -> bool:
+    return held_out(await proxy.metrics(), name)
 
 
 def said(proxy: Envoy, what: str) -> list[str]:
@@ -134,7 +128,7 @@ async def test_a_version_that_only_the_fleet_shows_to_be_bad_leaves_every_proxy(
     # No proxy alone has the answers that its own guard wants.
     one = checked("checkout", query, max=0.1, failures=2, guard={"maxFailureRatio": 0.1, "minRequests": 1000})
     proxies = [await launch(config=config(one), concurrency=2, clusters={"prometheus": []}) for _ in range(2)]
-    their = canaries(one, 40)
+    their = of(one, "canary", 40)
     await v2.behave(failure_ratio=0.5)
     try:
         async with Prometheus(jobs=scrapes(*(proxy.admin_port for proxy in proxies))) as prometheus:
@@ -143,13 +137,13 @@ async def test_a_version_that_only_the_fleet_shows_to_be_bad_leaves_every_proxy(
             await ask(proxies[0].url, their)
             await until(lambda: prometheus.values(answered), "the first proxy's answers", holds=lambda it: it == [40])
             assert await prometheus.values(query) == [], "one proxy alone shows nothing"
-            assert not any([await held_out(proxy, "checkout") for proxy in proxies])
+            assert not any([await is_out(proxy, "checkout") for proxy in proxies])
 
             await ask(proxies[1].url, their)
             await until(lambda: prometheus.values(query), "the sum", holds=lambda it: it == [0.5])
             began = time.monotonic()
             for proxy in proxies:
-                await until(lambda proxy=proxy: held_out(proxy, "checkout"), "held out")
+                await until(lambda proxy=proxy: is_out(proxy, "checkout"), "held out")
             assert time.monotonic() - began < 2 * INTERVAL + 1, "two looks"
 
             queries = ready_made()
@@ -195,12 +189,12 @@ async def test_a_business_figure_that_falls_takes_the_version_out_and_none_does_
         await until(looked, "a look that finds nothing")
         metrics = await proxy.metrics()
         assert metrics.value("cohort_analysis_failing", **labels) == 0
-        assert not await held_out(proxy, "orders")
+        assert not await is_out(proxy, "orders")
         server.shop += 'orders_per_minute{version="canary"} 5\n'
         await until(value, "a good figure", holds=lambda it: it == 5000)
-        assert not await held_out(proxy, "orders")
+        assert not await is_out(proxy, "orders")
         server.shop = server.shop.replace("} 5", "} 2")
-        await until(lambda: held_out(proxy, "orders"), "held out")
+        await until(lambda: is_out(proxy, "orders"), "held out")
     [line] = said(proxy, "is held out of traffic (analysis)")
     assert "check orders gave 2, below min 3" in line
 
@@ -234,7 +228,7 @@ async def test_a_metrics_server_of_no_use_changes_nothing_and_a_token_stays_with
 
         await until(errors, "two errors of each", holds=lambda it: all(it.get(name, 0) >= 2 for name in reasons))
     for name, why in reasons.items():
-        assert not await held_out(proxy, name), name
+        assert not await is_out(proxy, name), name
         [line] = said(proxy, f"check {name} has no usable answer")
         assert f"from cluster {clusters[name]} ({why})" in line
     assert said(proxy, "is held out of traffic") == []
@@ -250,8 +244,8 @@ async def test_a_metrics_server_of_no_use_changes_nothing_and_a_token_stays_with
     # It goes on being asked, and what it then says counts.
     server.always = BAD
     for name in reasons.keys() - {"dead"}:
-        await until(lambda name=name: held_out(proxy, name), f"{name} held out")
-    assert not await held_out(proxy, "dead")
+        await until(lambda name=name: is_out(proxy, name), f"{name} held out")
+    assert not await is_out(proxy, "dead")
     await proxy.configure(config(*rollouts, checked("last", "x", **secret)))
     told = "\n".join([proxy.log(), *proxy.access_log(), await proxy.admin("/stats/prometheus")])
     assert "held out of traffic (analysis)" in told

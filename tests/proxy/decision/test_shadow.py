@@ -6,7 +6,7 @@ from typing import Any
 
 from conftest import Launch, config, rollout
 from lab import arithmetic
-from lab.client import ask, users
+from lab.client import always_others, ask, users
 from lab.envoy import Envoy
 from lab.service import Service
 from lab.until import until
@@ -140,12 +140,11 @@ async def test_a_shadow_has_no_guard(proxy: Envoy, v2: Service):
     twin = rollout(50, name="twin", salt="watched", guard=guard, output={"routeHeader": "x-cohort-checkout"})
     await proxy.configure(config(shadowed(50, name="watched", guard=guard), twin))
     await v2.behave(failure_ratio=1.0)
-    asked = 0
+    asked, others = 0, always_others(100)
 
     async def falls() -> bool:
         nonlocal asked
-        # Always others, for of each user only the first answer in ten seconds counts.
-        asked += len(await ask(proxy.url, users(asked + 100)[asked:]))
+        asked += len(await ask(proxy.url, next(others)))
         return (await proxy.metrics()).sum("cohort_version_held_out", rollout="twin") == 1
 
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import Launch, config, rollout
-from lab import arithmetic
+from guarded import of
 from lab.client import Answer, Load, ask, users
 from lab.envoy import Envoy, Metrics
 from lab.service import Service
@@ -34,11 +34,6 @@ def checked(**more: Any) -> dict[str, Any]:
     check = {**CHECK, "host": f"health-{number}", **more}
     overrides = {"header": "x-canary"}
     return rollout(30, salt=f"health-{number}", overrides=overrides, health={"canary": check})
-
-
-def canaries(one: dict[str, Any], count: int = 60) -> list[str]:
-    found = (user for user in users(10_000) if arithmetic.version(one, user) == "canary")
-    return list(itertools.islice(found, count))
 
 
 def held_out(metrics: Metrics) -> float | None:
@@ -82,7 +77,7 @@ async def test_a_version_that_gets_unready_is_out_after_the_threshold_and_back_a
     one, mark = checked(), len(shared.filter_log())
     before = trips(await shared.metrics())
     await shared.configure(config(one))
-    who = canaries(one)
+    who = of(one, "canary", 60)
     async with Load(shared.url, users(300), rate=80) as load:
         await until(lambda: load.by_version["canary"] > 20, "canary in traffic")
         assert held_out(await shared.metrics()) == 0
@@ -139,7 +134,8 @@ async def test_one_worker_polls_for_all(shared: Envoy, canary: Service):
         return (await shared.stats(f"^{name}$"))[name]
 
     before, began = await polls(), time.monotonic()
-    async with Load(shared.url, [u for u in users(300) if u not in canaries(one, 300)], rate=50) as load:
+    theirs = set(of(one, "canary", 300))
+    async with Load(shared.url, [user for user in users(300) if user not in theirs], rate=50) as load:
         # The stable users' requests are the clock: none of them goes to the cluster that is polled.
         await until(lambda: load.elapsed > 5, "five seconds")
         sent, took = await polls() - before, time.monotonic() - began
@@ -163,7 +159,7 @@ async def test_an_upstream_that_is_down_when_the_proxy_starts_gets_nobody_and_la
 ):
     one = checked()
     proxy = await launch(config=config(one), concurrency=2, clusters={"checkout-v2": []})
-    who = canaries(one)
+    who = of(one, "canary", 60)
     await proxy.metrics_when(lambda m: held_out(m) == 1, "held out by the first answer")
     await until(lambda: everybody(proxy, who[:8]), "both workers", holds=lambda a: reasons(a) == FALLBACK)
     answers = await everybody(proxy, who)
@@ -178,7 +174,7 @@ async def test_a_cluster_that_the_proxy_does_not_have_holds_the_version_out_and_
     one = checked(cluster="no-such-cluster")
     proxy = await launch(config=config(one), concurrency=2)
     await proxy.metrics_when(lambda m: held_out(m) == 1, "the canary held out")
-    who = canaries(one)
+    who = of(one, "canary", 60)
     await until(lambda: everybody(proxy, who[:8]), "both workers", holds=lambda a: reasons(a) == FALLBACK)
     (line,) = said(proxy, 0, "held out of traffic")
     assert "cluster no-such-cluster cannot be asked (does the proxy have one of that name?)" in line
@@ -188,7 +184,7 @@ async def test_what_is_known_of_a_cluster_outlives_a_change_of_a_weight(shared: 
     one = checked()
     await shared.configure(config(one))
     await canary.behave(ready=False)
-    who = canaries(one)
+    who = of(one, "canary", 60)
     await until(lambda: everybody(shared, who[:8]), "the fall", holds=lambda a: reasons(a) == FALLBACK)
     two = {**one, "versions": [{"name": "stable"}, {"name": "canary", "weight": 60}]}
     await shared.configure(config(two))

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import os
 import subprocess
 from collections.abc import AsyncIterator, Mapping
@@ -16,9 +15,10 @@ from typing import Any
 
 import pytest
 from answering import answering, answers, failing
+from guarded import held_out
 from istiod import MANIFESTS, Istiod, Refused, built, manifest, plugin_name, proxy, settled, wasm_spec
 from lab import bootstrap as boots
-from lab.client import Answers, Load, ask, users
+from lab.client import Answers, Load, always_others, ask, users
 from lab.envoy import Envoy, module, version
 from lab.until import until
 from plugins import assemble, mortal, neighbour, with_custom_section
@@ -258,19 +258,13 @@ FAILING = failing(answers())
 GUARD = {"window": "10s", "maxFailureRatio": 0.1}
 
 
-async def held_out(running: Envoy) -> bool:
-    metrics = await running.metrics()
-    return metrics.value("cohort_version_held_out", rollout="checkout", rollout_version="canary") == 1
-
-
 async def trip(running: Envoy) -> None:
     """Asks until the guard has taken the canary out."""
-    # Always others, for of each user only the first answer in ten seconds counts.
-    others = (users(200 * (n + 1))[200 * n :] for n in itertools.count())
+    others = always_others(200)
 
     async def fails() -> bool:
         await ask(running.url, next(others), headers=SHOP)
-        return await held_out(running)
+        return held_out(await running.metrics())
 
     await until(fails, "the canary held out")
 
@@ -348,7 +342,7 @@ async def test_a_version_held_out_stays_out_over_an_upgrade(envoy: str | None, t
         await istiod.apply(one, another_module(tmp_path))
         await settled(running, one, 2)
         assert set(served(await everybody(running)).values()) == {"stable"}
-        await until(lambda: held_out(running), "the gauge of the new release")
+        await running.metrics_when(held_out, "the gauge of the new release")
 
 
 # --- failStrategy --------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ one that started with a configuration that cannot be honoured.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import math
 import re
 import subprocess
@@ -23,7 +22,7 @@ import queries
 import yaml
 from answering import answering, answers
 from lab import bootstrap as boots
-from lab.client import Key, ask, users
+from lab.client import Key, always_others, ask, users
 from lab.envoy import Envoy
 from lab.until import until
 from prometheus import Prometheus
@@ -109,9 +108,8 @@ async def stage() -> AsyncIterator[Stage]:
         await scraped(asked)
         held = 'cohort_version_held_out{rollout="checkout",rollout_version="canary"} > 0'
 
-        # Stable answers well at the same time: the guard compares. Always others, for of each user only the
-        # first answer in ten seconds counts.
-        others = (users(200 * (n + 1))[200 * n :] for n in itertools.count(2))
+        # Stable answers well at the same time: the guard compares.
+        others = always_others(200, start=400)
 
         async def fails() -> list[float]:
             nonlocal asked

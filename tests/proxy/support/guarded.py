@@ -36,8 +36,8 @@ def of(one: dict[str, Any], version: str, count: int = 200) -> list[str]:
     return list(itertools.islice(found, count))
 
 
-def held_out(metrics: Metrics) -> bool:
-    return metrics.value("cohort_version_held_out", rollout="checkout", rollout_version="canary") == 1
+def held_out(metrics: Metrics, name: str = "checkout") -> bool:
+    return metrics.value("cohort_version_held_out", rollout=name, rollout_version="canary") == 1
 
 
 def evidence(metrics: Metrics) -> float | None:
