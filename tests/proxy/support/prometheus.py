@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from lab import prometheus as lab
 
 
-def tool(name: str) -> str:
-    """The path of `prometheus` or `promtool`."""
+@contextmanager
+def or_skipped() -> Iterator[None]:
+    """Skips the test where there is no Prometheus."""
     try:
-        return lab.tool(name)
+        yield
     except lab.PrometheusMissing as why:
         pytest.skip(str(why))
+
+
+def tool(name: str) -> str:
+    """The path of `prometheus` or `promtool`."""
+    with or_skipped():
+        return lab.tool(name)
 
 
 def scrape_rules(endpoint: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -25,5 +33,5 @@ def scrape_rules(endpoint: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 class Prometheus(lab.Prometheus):
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        tool("prometheus")
-        super().__init__(*arguments, **options)
+        with or_skipped():
+            super().__init__(*arguments, **options)
