@@ -88,23 +88,16 @@ fn same_share(hours: u64) {
             Box::new(Guarded::limit(0.01)),
         ];
         let traffic = Traffic::new(rate, weight, base, base);
-        let mut trips = [0_u64; 5];
-        for hour in 0..hours {
+        let trips = simulation::alarms(&mut rules, hours, |hour| {
             let seed = hour.wrapping_mul(0x1234_5678_9abc)
                 + (base * 1e4) as u64 * 77
                 + (rate * weight) as u64;
-            let (mut random, mut answered) = (Random(seed), Pair::default());
-            rules.iter_mut().for_each(|rule| rule.begin(0, answered));
-            for now in (LOOK..=HOUR).step_by(LOOK as usize) {
+            let (mut random, mut answered, traffic) = (Random(seed), Pair::default(), &traffic);
+            move |_| {
                 traffic.draw(&mut random, &mut answered);
-                for (rule, trips) in rules.iter_mut().zip(&mut trips) {
-                    if rule.look(now, answered) {
-                        *trips += 1;
-                        rule.begin(now, answered);
-                    }
-                }
+                answered
             }
-        }
+        });
         (hours, trips)
     });
     println!("\n## False trips, both versions failing alike\n");
@@ -297,12 +290,8 @@ fn edge(weight: f64, rate: f64, stable: f64, hours: u64) -> u64 {
         let (mut random, mut answered) = (Random(seed), Pair::default());
         rule.begin(0, answered);
         (LOOK..=HOUR).step_by(LOOK as usize).any(|now| {
-            let count = ours.draw(&mut random);
-            answered.version.answers += count;
-            answered.version.failures += random.of(count, share);
-            let count = theirs.draw(&mut random);
-            answered.stable.answers += count;
-            answered.stable.failures += random.of(count, stable);
+            ours.answer(&mut random, &mut answered.version, share);
+            theirs.answer(&mut random, &mut answered.stable, stable);
             rule.look(now, answered)
         })
     });
@@ -316,23 +305,17 @@ fn slowness(hours: u64, plays: u64) {
     println!("| weight | requests a second | false trips | 30 % slow | 50 % | 80 % | 100 % |\n|---:|---:|---:|---:|---:|---:|---:|");
     let places = [(0.1, 200.0), (0.1, 20.0), (0.5, 200.0)];
     let lines = each(&places, |&(weight, rate)| {
-        let mut rule = Guarded::limit(0.2);
         let (ours, theirs) =
             (Poisson::new(rate * weight * 0.25), Poisson::new(rate * (1.0 - weight) * 0.25));
         let draw = |random: &mut Random, answered: &mut Pair, version: f64, stable: f64| {
-            let count = ours.draw(random);
-            answered.version.answers += count;
-            answered.version.failures += random.of(count, version);
-            let count = theirs.draw(random);
-            answered.stable.answers += count;
-            answered.stable.failures += random.of(count, stable);
+            ours.answer(random, &mut answered.version, version);
+            theirs.answer(random, &mut answered.stable, stable);
         };
-        let mut trips = 0;
-        for hour in 0..hours {
-            let (mut random, mut answered) = (Random(hour * 17 + 1), Pair::default());
-            rule.begin(0, answered);
+        let mut rules: [Box<dyn Rule>; 1] = [Box::new(Guarded::limit(0.2))];
+        let trips = simulation::alarms(&mut rules, hours, |hour| {
+            let (mut random, mut answered, draw) = (Random(hour * 17 + 1), Pair::default(), &draw);
             let (mut next, mut until, mut share) = ((random.wait(600.0) * 4.0) as u64, 0, 0.05);
-            for look in 1..=HOUR / LOOK {
+            move |look| {
                 if look >= next {
                     until = look + (random.wait(60.0) * 4.0) as u64;
                     share = 0.3 + 0.6 * random.unit();
@@ -340,12 +323,10 @@ fn slowness(hours: u64, plays: u64) {
                 }
                 let both = if look < until { share } else { 0.05 };
                 draw(&mut random, &mut answered, both, both);
-                if rule.look(look * LOOK, answered) {
-                    trips += 1;
-                    rule.begin(look * LOOK, answered);
-                }
+                answered
             }
-        }
+        });
+        let mut rule = Guarded::limit(0.2);
         let delays = [0.3, 0.5, 0.8, 1.0].map(|slow| {
             let mut delays: Vec<u64> = (0..plays)
                 .map(|play| {
@@ -368,16 +349,21 @@ fn slowness(hours: u64, plays: u64) {
                     9_600 - 2400
                 })
                 .collect();
-            delays.sort_unstable();
-            delays[delays.len() / 2] as f64 / 4.0
+            median_seconds(&mut delays)
         });
-        (trips, delays)
+        (trips[0], delays)
     });
     for ((weight, rate), (trips, delays)) in places.iter().zip(lines) {
         print!("| {} % | {rate} | {:.0} |", weight * 100.0, trips as f64 * 1000.0 / hours as f64);
         delays.iter().for_each(|delay| print!(" {delay:.2} s |"));
         println!();
     }
+}
+
+/// The median of delays that are counted in looks.
+fn median_seconds(delays: &mut [u64]) -> f64 {
+    delays.sort_unstable();
+    (delays[delays.len() / 2] * LOOK) as f64 / 1000.0
 }
 
 /// High weights, up to a version that has all of the traffic.
@@ -400,13 +386,9 @@ fn alone(plays: u64) {
                     let (mut random, mut answered) = (Random(play * 3 + 1), Pair::default());
                     rule.begin(0, answered);
                     for look in 1..=7_200 {
-                        let count = ours.draw(&mut random);
-                        answered.version.answers += count;
-                        answered.version.failures += random.of(count, share);
+                        ours.answer(&mut random, &mut answered.version, share);
                         if weight < 1.0 {
-                            let count = theirs.draw(&mut random);
-                            answered.stable.answers += count;
-                            answered.stable.failures += random.of(count, 0.001);
+                            theirs.answer(&mut random, &mut answered.stable, 0.001);
                         }
                         if rule.look(look * LOOK, answered) {
                             return look;
@@ -415,8 +397,7 @@ fn alone(plays: u64) {
                     7_200
                 })
                 .collect();
-            delays.sort_unstable();
-            delays[delays.len() / 2] as f64 / 4.0
+            median_seconds(&mut delays)
         })
     });
     for ((weight, rate), [half, all]) in cells.iter().zip(lines) {
@@ -462,13 +443,9 @@ fn recovery(plays: u64) {
                     Phase::Out => None,
                 };
                 if let Some(part) = part {
-                    let count = part.draw(&mut random);
-                    answered.version.answers += count;
-                    answered.version.failures += random.of(count, share);
+                    part.answer(&mut random, &mut answered.version, share);
                 }
-                let count = counts[2].draw(&mut random);
-                answered.stable.answers += count;
-                answered.stable.failures += random.of(count, 0.001);
+                counts[2].answer(&mut random, &mut answered.stable, 0.001);
                 if guarded.step(look * LOOK, answered) == Phase::In && phase == Phase::Probing {
                     returns += 1;
                 }

@@ -13,7 +13,7 @@ use std::fmt::Write;
 use cohort::config::Millis;
 use cohort::engine::guard::{Heard, Moment, Pair, Phase, Record};
 
-use simulation::{guard, Flagger, Guarded, Random, Rule, Traffic, HOUR, LOOK};
+use simulation::{guard, Flagger, Guarded, Random, Rule, Traffic, LOOK};
 
 /// How fine the simulated time is.
 const STEP: Millis = 5;
@@ -66,10 +66,7 @@ pub fn report() -> String {
         "\n| errors of both versions | Cohort: taken out | Flagger: taken out |\n|---:|---:|---:|\n",
     );
     for base in [0.001, 0.01, 0.03, 0.05] {
-        let (ours, theirs) = (
-            false_alarms(&mut Guarded::limit(0.05), base, HOURS),
-            false_alarms(&mut Flagger::new(0.05), base, HOURS),
-        );
+        let (ours, theirs) = false_alarms(base, HOURS);
         let _ = writeln!(
             text,
             "| {:.1} % | {ours} times in {HOURS} hours | {theirs} times |",
@@ -158,22 +155,20 @@ fn met(users: &[bool]) -> u64 {
     users.iter().filter(|met| **met).count() as u64
 }
 
-/// How often `rule` takes out a version that fails no more than stable does, in so many hours at weight 10
-/// and 200 requests a second. Each hour begins a rollout, and so does each time that it was taken out.
-pub fn false_alarms(rule: &mut impl Rule, base: f64, hours: u64) -> u64 {
+/// How often the guard and the controller take out a version that fails no more than stable does, in so many
+/// hours at weight 10 and 200 requests a second. Each hour begins a rollout, and so does each time that it was taken
+/// out.
+fn false_alarms(base: f64, hours: u64) -> (u64, u64) {
     let traffic = Traffic::new(200.0, 0.1, base, base);
-    let mut alarms = 0;
-    for hour in 0..hours {
-        let mut random = Random(hour ^ 0x5eed);
-        let mut answered = Pair::default();
-        rule.begin(0, answered);
-        for now in (LOOK..=HOUR).step_by(LOOK as usize) {
+    let mut rules: [Box<dyn Rule>; 2] =
+        [Box::new(Guarded::limit(0.05)), Box::new(Flagger::new(0.05))];
+    let trips = simulation::alarms(&mut rules, hours, |hour| {
+        let (mut random, mut answered, traffic) =
+            (Random(hour ^ 0x5eed), Pair::default(), &traffic);
+        move |_| {
             traffic.draw(&mut random, &mut answered);
-            if rule.look(now, answered) {
-                alarms += 1;
-                rule.begin(now, answered);
-            }
+            answered
         }
-    }
-    alarms
+    });
+    (trips[0], trips[1])
 }

@@ -94,6 +94,13 @@ impl Poisson {
         let at = self.cumulative.partition_point(|sum| *sum <= unit);
         self.from + at.min(self.cumulative.len() - 1) as u64
     }
+
+    /// Adds so many answers, of which this share fails.
+    pub fn answer(&self, random: &mut Random, totals: &mut Totals, share: f64) {
+        let count = self.draw(random);
+        totals.answers += count;
+        totals.failures += random.of(count, share);
+    }
 }
 
 /// Answers of a version and of stable, with the same share of failures or not, arriving by chance.
@@ -127,6 +134,30 @@ pub trait Rule {
     fn begin(&mut self, now: Millis, answered: Pair);
     /// Looks at all answers so far; whether it takes the version out.
     fn look(&mut self, now: Millis, answered: Pair) -> bool;
+}
+
+/// How often each rule takes the version out in so many hours, each of which begins a rollout. `play` begins an
+/// hour; what it returns tells what was answered until each look, of which the first is 1.
+pub fn alarms<P: FnMut(u64) -> Pair>(
+    rules: &mut [Box<dyn Rule>],
+    hours: u64,
+    play: impl Fn(u64) -> P,
+) -> Vec<u64> {
+    let mut trips = vec![0; rules.len()];
+    for hour in 0..hours {
+        let mut answered = play(hour);
+        rules.iter_mut().for_each(|rule| rule.begin(0, Pair::default()));
+        for look in 1..=HOUR / LOOK {
+            let (now, answered) = (look * LOOK, answered(look));
+            for (rule, trips) in rules.iter_mut().zip(&mut trips) {
+                if rule.look(now, answered) {
+                    *trips += 1;
+                    rule.begin(now, answered);
+                }
+            }
+        }
+    }
+    trips
 }
 
 /// The guard with this configuration.

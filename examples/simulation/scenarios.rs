@@ -4,10 +4,9 @@
 use std::collections::VecDeque;
 use std::f64::consts::TAU;
 
-use cohort::config::Millis;
 use cohort::engine::guard::{Pair, Totals};
 
-use super::{Poisson, Random, Rule, HOUR, LOOK};
+use super::{Poisson, Random, Rule, LOOK};
 
 /// What fails in a scenario, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,22 +60,13 @@ pub fn alarms(
     hours: u64,
     rules: &mut [Box<dyn Rule>],
 ) -> Vec<u64> {
-    let mut trips = vec![0; rules.len()];
-    for hour in 0..hours {
+    super::alarms(rules, hours, |hour| {
         let mut world = World::new(scenario, rate, weight, hour);
-        rules.iter_mut().for_each(|rule| rule.begin(0, world.answered));
-        for look in 1..=HOUR / LOOK {
+        move |look| {
             world.pass(look);
-            let now: Millis = look * LOOK;
-            for (rule, trips) in rules.iter_mut().zip(&mut trips) {
-                if rule.look(now, world.answered) {
-                    *trips += 1;
-                    rule.begin(now, world.answered);
-                }
-            }
+            world.answered
         }
-    }
-    trips
+    })
 }
 
 /// One hour of a scenario.
