@@ -46,10 +46,11 @@ pub struct Range {
 /// How a rollout's buckets are divided among its versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// The weight of each version, by its position; stable's is the remainder.
-    weights: Vec<Weight>,
-    /// Never empty and without gaps: the first starts at 0, the last ends at `scheme.buckets()`.
+    /// Never empty and without gaps: the first starts at 0, the last ends at `scheme.buckets()`. Only who
+    /// owns something has a place here, so that a split costs by that and not by the number of versions.
     ranges: Vec<Range>,
+    /// Thousandths of a percent for each bucket.
+    width: u32,
     stable: VersionIndex,
 }
 
@@ -77,7 +78,7 @@ impl Split {
             Scheme::Unleash => in_order(&weights, |version| version != stable, stable),
             Scheme::Flagd => in_order(&weights, |_| true, stable),
         };
-        Self { weights, ranges, stable }
+        Self { ranges, width: Weight::FULL.0 / scheme.buckets(), stable }
     }
 
     /// The version that owns `bucket`; a bucket past the end belongs to stable.
@@ -90,7 +91,8 @@ impl Split {
 
     /// The share of `version`, stable's remainder included; zero for a version there is not.
     pub fn weight(&self, version: VersionIndex) -> Weight {
-        self.weights.get(version).copied().unwrap_or_default()
+        let own = self.ranges.iter().filter(|range| range.version == version);
+        Weight(own.map(|range| (range.end - range.start) * self.width).sum())
     }
 
     /// Who owns which buckets, from bucket 0 upwards, without gaps and without empty ranges.

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::bucket::VersionIndex;
 use crate::http::HeaderName;
 
+use super::shared::Firsts;
 use super::text::{has_control, is_framing, AUTHORITY, CLUSTER_NAME, NAME, REFERENCE, TOKEN};
 use super::version::{again, Versions};
 use super::Millis;
@@ -136,15 +137,14 @@ pub(super) fn check(
     versions: &Versions<'_>,
     problems: &mut Problems<'_>,
 ) -> Option<Vec<Check>> {
-    let mut names: Vec<&str> = Vec::new();
+    let mut names = Firsts::default();
     let mut checks = Vec::with_capacity(node.entries().len());
-    for entry in node.entries() {
+    for (index, entry) in node.entries().iter().enumerate() {
         let keys = CheckKeys::of(entry);
         if let Some(name) = keys.name.text() {
-            if names.contains(&name) {
+            if names.note(name, index).is_some() {
                 again(name, keys.name, problems);
             }
-            names.push(name);
         }
         checks.extend(check_one(entry, versions, problems));
     }

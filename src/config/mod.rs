@@ -152,15 +152,15 @@ impl Config {
     fn check(top: &Node<'_>, problems: &mut Problems<'_>) -> Option<Self> {
         let keys = ConfigKeys::of(top);
         let mut segments = Vec::new();
-        let mut names = Vec::new();
+        let mut names = rule::Segments::default();
         for entry in keys.segments.entries() {
             let any = any_of(entry, problems).unwrap_or_default();
             segments.push(Segment { name: entry.key.to_owned(), any });
-            names.push(entry.key);
+            names.add(entry.key);
         }
         // Nothing can be said about references to segments where those cannot be read.
         let known = !matches!(keys.segments.read, Read::Bad);
-        let names = known.then_some(names.as_slice());
+        let names = known.then_some(&names);
 
         let list = keys.rollouts;
         let mut rollouts = Vec::new();

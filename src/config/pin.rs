@@ -8,6 +8,7 @@ use crate::bucket::VersionIndex;
 use crate::http::SetCookie;
 
 use super::cookie::{self, COOKIE};
+use super::shared::Firsts;
 use super::text::REFERENCE;
 use super::version::{again, Versions};
 use crate::document::node::{Node, Problems};
@@ -76,11 +77,12 @@ fn check_versions(
     if node.is_absent() {
         return versions.weighted().collect();
     }
+    let mut names = Firsts::default();
     let mut kept = Vec::new();
     for entry in node.entries() {
         let Some(name) = entry.text() else { continue };
         match versions.find(name, entry, problems) {
-            Some(version) if kept.contains(&version) => again(name, entry, problems),
+            Some(version) if names.note(name, version).is_some() => again(name, entry, problems),
             version => kept.extend(version),
         }
     }

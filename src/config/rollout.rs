@@ -15,8 +15,8 @@ use super::output::{self, another, same, OutputKeys, OUTPUT};
 use super::overrides::{self, OVERRIDES};
 use super::pin::{self, AnonymousIdKeys, ANONYMOUS_ID, PIN};
 use super::ramp::{self, RAMP};
-use super::rule::{self, RuleKeys, RULE};
-use super::shared::Parts;
+use super::rule::{self, RuleKeys, Segments, RULE};
+use super::shared::{Firsts, Parts};
 use super::text::{FILLED, NAME};
 use super::version::{self, again, VersionKeys, Versions, VERSION};
 use super::{
@@ -153,7 +153,7 @@ shape! {
 /// want, as far as it could be read.
 pub(super) fn check(
     node: &Node<'_>,
-    segments: Option<&[&str]>,
+    segments: Option<&Segments<'_>>,
     problems: &mut Problems<'_>,
     share: impl FnOnce(&Parts<'_>, &mut Problems<'_>),
 ) -> Option<Rollout> {
@@ -223,18 +223,17 @@ pub(super) fn check(
 
 fn check_rules(
     node: &Node<'_>,
-    segments: Option<&[&str]>,
+    segments: Option<&Segments<'_>>,
     versions: &Versions<'_>,
     problems: &mut Problems<'_>,
 ) -> Vec<Rule> {
-    let mut names: Vec<&str> = Vec::new();
+    let mut names = Firsts::default();
     let mut rules = Vec::new();
-    for rule in node.entries().iter().filter(|rule| rule.is_given()) {
+    for (index, rule) in node.entries().iter().enumerate().filter(|(_, rule)| rule.is_given()) {
         if let Some(name) = RuleKeys::of(rule).name.text() {
-            if names.contains(&name) {
+            if names.note(name, index).is_some() {
                 again(name, RuleKeys::of(rule).name, problems);
             }
-            names.push(name);
         }
         rules.extend(rule::check(rule, segments, versions, problems));
     }

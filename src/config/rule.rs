@@ -3,6 +3,7 @@
 use crate::bucket::{Split, VersionIndex};
 
 use super::condition::{any_of, CONDITIONS};
+use super::shared::Firsts;
 use super::text::{NAME, REFERENCE};
 use super::version::{one_of, Versions, WEIGHTS};
 use super::Condition;
@@ -48,10 +49,24 @@ shape! {
         "oneOf": [{"required": ["version"]}, {"required": ["weights"]}]}"#
 }
 
-/// `segments` are the names of the configuration's segments, where they are known.
+/// The segments of a configuration, as rules refer to them.
+#[derive(Default)]
+pub(super) struct Segments<'a> {
+    names: Vec<&'a str>,
+    firsts: Firsts,
+}
+
+impl<'a> Segments<'a> {
+    pub(super) fn add(&mut self, name: &'a str) {
+        self.firsts.note(name, self.names.len());
+        self.names.push(name);
+    }
+}
+
+/// `segments` are those of the configuration, where they are known.
 pub(super) fn check(
     node: &Node<'_>,
-    segments: Option<&[&str]>,
+    segments: Option<&Segments<'_>>,
     versions: &Versions<'_>,
     problems: &mut Problems<'_>,
 ) -> Option<Rule> {
@@ -64,9 +79,9 @@ pub(super) fn check(
     let matches = stated(matches, |matches| any_of(matches, problems));
     let segment = match (segment.text(), segments) {
         (Some(name), Some(segments)) => {
-            let position = segments.iter().position(|segment| *segment == name);
+            let position = segments.firsts.find(name);
             if position.is_none() {
-                unknown_segment(name, segment, segments, problems);
+                unknown_segment(name, segment, &segments.names, problems);
             }
             position
         }
@@ -86,6 +101,6 @@ fn unknown_segment(name: &str, node: &Node<'_>, segments: &[&str], problems: &mu
     if segments.is_empty() {
         problems.add(node, &shortened(name), "the name of a segment, of which there is none");
     } else {
-        one_of(name, node, segments, problems);
+        one_of(name, node, segments.iter().copied(), problems);
     }
 }

@@ -99,13 +99,13 @@ impl Shared {
     }
 }
 
-/// Names, and the rollout that had each first.
+/// Names, and which of several had each first: rollouts, versions, rules.
 #[derive(Default)]
-struct Firsts(Index<Option<usize>>);
+pub(super) struct Firsts(Index<Option<usize>>);
 
 impl Firsts {
-    /// The rollout that had `name` before; if none had, `index` has it now.
-    fn note(&mut self, name: &str, index: usize) -> Option<usize> {
+    /// The one that had `name` before; if none had, `index` has it now.
+    pub(super) fn note(&mut self, name: &str, index: usize) -> Option<usize> {
         let mut before = None;
         self.0.update(name.as_bytes(), |first| {
             before = *first;
@@ -114,7 +114,7 @@ impl Firsts {
         before
     }
 
-    fn find(&self, name: &str) -> Option<usize> {
+    pub(super) fn find(&self, name: &str) -> Option<usize> {
         self.0.get(name.bytes()).copied().flatten()
     }
 }

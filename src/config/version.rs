@@ -4,6 +4,7 @@ use crate::bucket::{Split, VersionIndex, Weight};
 use crate::hash::Scheme;
 use crate::http::HeaderName;
 
+use super::shared::Firsts;
 use super::text::{CLUSTER_NAME, FILLED, HEADER_VALUE, NAME, OWN_HEADER, REFERENCE};
 use crate::document::node::{Node, Problems};
 use crate::document::scalar::WEIGHT;
@@ -67,6 +68,10 @@ pub(super) const WEIGHTS: Kind = Kind::Map(&REFERENCE, &WEIGHT, 1);
 pub(super) struct Versions<'a> {
     /// In the configuration's order; `None` where the name cannot be read.
     names: Vec<Option<&'a str>>,
+    /// Whether every name can be read.
+    named: bool,
+    /// The first version of each name.
+    firsts: Firsts,
     /// What `versions` state; nothing for stable and for what cannot be read.
     weights: Vec<Weight>,
     pub(super) stable: VersionIndex,
@@ -84,15 +89,27 @@ impl<'a> Versions<'a> {
         ramps: bool,
         problems: &mut Problems<'_>,
     ) -> Self {
-        let mut versions =
-            Self { names: Vec::new(), weights: Vec::new(), stable: 0, has_stable: false, scheme };
+        let mut versions = Self {
+            names: Vec::new(),
+            named: true,
+            firsts: Firsts::default(),
+            weights: Vec::new(),
+            stable: 0,
+            has_stable: false,
+            scheme,
+        };
         if !node.is_given() {
-            versions.names.push(None);
+            versions.named = false;
             return versions;
         }
         let mut unweighted = Vec::new();
         for (index, version) in node.entries().iter().enumerate() {
-            versions.names.push(VersionKeys::of(version).name.text());
+            let name = VersionKeys::of(version).name.text();
+            versions.names.push(name);
+            match name {
+                Some(name) => _ = versions.firsts.note(name, index),
+                None => versions.named = false,
+            }
             versions.weights.push(weight(VersionKeys::of(version).weight).unwrap_or_default());
             if version.is_given() && VersionKeys::of(version).weight.is_absent() {
                 unweighted.push(index);
@@ -141,7 +158,7 @@ impl<'a> Versions<'a> {
     ) {
         let keys = VersionKeys::of(node);
         if let Some(name) = self.name(index) {
-            if self.names.iter().take(index).any(|other| *other == Some(name)) {
+            if self.firsts.find(name) != Some(index) {
                 again(name, keys.name, problems);
             }
         }
@@ -190,10 +207,9 @@ impl<'a> Versions<'a> {
         node: &Node<'_>,
         problems: &mut Problems<'_>,
     ) -> Option<VersionIndex> {
-        let index = self.names.iter().position(|other| *other == Some(name));
-        if index.is_none() && self.names.iter().all(Option::is_some) {
-            let known: Vec<&str> = self.names.iter().copied().flatten().collect();
-            one_of(name, node, &known, problems);
+        let index = self.firsts.find(name);
+        if index.is_none() && self.named {
+            one_of(name, node, self.names.iter().copied().flatten(), problems);
         }
         index
     }
@@ -205,7 +221,7 @@ impl<'a> Versions<'a> {
 
     /// Whether `name` is the name of a version that is not `version`.
     pub(super) fn is_other(&self, name: &str, version: VersionIndex) -> bool {
-        self.name(version) != Some(name) && self.names.contains(&Some(name))
+        self.name(version) != Some(name) && self.firsts.find(name).is_some()
     }
 
     /// What `versions` state.
@@ -241,10 +257,25 @@ fn weight(node: &Node<'_>) -> Option<Weight> {
 }
 
 /// Notes that `name` is none of `known`.
-pub(super) fn one_of(name: &str, node: &Node<'_>, known: &[&str], problems: &mut Problems<'_>) {
-    let hint = closest(name, known).map(str::to_owned);
-    problems.add_at(node.spot, &shortened(name), &known.join(", "), hint);
+pub(super) fn one_of<'a>(
+    name: &str,
+    node: &Node<'_>,
+    known: impl Iterator<Item = &'a str>,
+    problems: &mut Problems<'_>,
+) {
+    let mut shown: Vec<&str> = known.take(SHOWN + 1).collect();
+    let more = shown.len() > SHOWN;
+    shown.truncate(SHOWN);
+    let hint = closest(name, &shown).map(str::to_owned);
+    let mut allowed = shown.join(", ");
+    if more {
+        allowed += " or one of the others";
+    }
+    problems.add_at(node.spot, &shortened(name), &allowed, hint);
 }
+
+/// Of how many names one is told that they are allowed.
+const SHOWN: usize = 100;
 
 /// Notes that `name`, which stands at `node`, stood before.
 pub(super) fn again(name: &str, node: &Node<'_>, problems: &mut Problems<'_>) {

@@ -77,6 +77,10 @@ pub trait Host: Surroundings {
 
     fn define_metric(&self, kind: MetricKind, name: &str) -> Option<MetricId>;
     fn increment(&self, counter: MetricId, by: u64);
+    /// What the proxy shows of a gauge; `None` where it does not say.
+    fn gauge(&self, _: MetricId) -> Option<u64> {
+        None
+    }
     /// Sets a gauge, or records a value in a histogram.
     fn record(&self, metric: MetricId, value: u64);
 

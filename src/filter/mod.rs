@@ -5,6 +5,7 @@
 
 mod baggage;
 mod cookies;
+mod gauge;
 mod heard;
 mod host;
 mod identity;

@@ -7,7 +7,8 @@ use crate::config::{Config, Millis};
 use crate::engine::Plan;
 use crate::hash::fingerprint;
 
-use super::host::{MetricId, Shared};
+use super::gauge::Gauge;
+use super::host::Shared;
 use super::loaded::LoadedConfig;
 use super::tick::{self, Poll};
 use super::{metrics, neighbours, registry, Host, Identity, Stream};
@@ -40,7 +41,7 @@ pub struct Plugin {
     loaded: Rc<LoadedConfig>,
     identity: Identity,
     /// The gauge of whether the plugin runs without a valid configuration, made with its first value.
-    config_invalid: OnceCell<Option<MetricId>>,
+    config_invalid: OnceCell<Option<Gauge>>,
     /// Calls that are under way and the proxy's token for each, oldest first.
     polls: RefCell<Vec<(u32, Poll)>>,
 }
@@ -242,9 +243,9 @@ impl Plugin {
     }
 
     fn publish_invalid(&self, host: &impl Host, is: bool) {
-        let define = || metrics::CONFIG_INVALID.define(host, &self.identity.plugin, &[]);
-        if let Some(id) = self.config_invalid.get_or_init(define) {
-            host.record(*id, u64::from(is));
+        let define = || Gauge::new(host, &metrics::CONFIG_INVALID, &self.identity.plugin, &[]);
+        if let Some(gauge) = self.config_invalid.get_or_init(define) {
+            gauge.set(host, u64::from(is));
         }
     }
 

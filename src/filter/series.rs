@@ -5,6 +5,7 @@ use crate::config::Rollout;
 use crate::engine::guard::Cause;
 use crate::engine::Reason;
 
+use super::gauge::Gauge;
 use super::host::{Host, MetricId};
 use super::metrics;
 
@@ -230,10 +231,10 @@ fn possible(rollout: &Rollout, version: VersionIndex, reason: Reason) -> bool {
 /// What is in force: the gauges of a rollout, and the trips of its guard.
 #[derive(Debug)]
 pub struct Gauges {
-    weights: Vec<Option<MetricId>>,
-    held_out: Vec<Option<MetricId>>,
+    weights: Vec<Option<Gauge>>,
+    held_out: Vec<Option<Gauge>>,
     /// How near a trip is, for versions under guard.
-    evidence: Vec<Option<MetricId>>,
+    evidence: Vec<Option<Gauge>>,
     trips: Vec<[Option<MetricId>; 4]>,
     /// By position in the rollout's `analysis`.
     checks: Vec<CheckSeries>,
@@ -241,8 +242,8 @@ pub struct Gauges {
 
 #[derive(Debug)]
 struct CheckSeries {
-    value: Option<MetricId>,
-    failing: Option<MetricId>,
+    value: Option<Gauge>,
+    failing: Option<Gauge>,
     errors: Option<MetricId>,
 }
 
@@ -250,13 +251,15 @@ impl Gauges {
     pub fn new(host: &impl Host, plugin: &str, rollout: &Rollout) -> Self {
         let of_each = |metric: &metrics::Metric| {
             let versions = rollout.versions.iter();
-            versions.map(|it| metric.define(host, plugin, &[&rollout.name, &it.name])).collect()
+            versions
+                .map(|it| Gauge::new(host, metric, plugin, &[&rollout.name, &it.name]))
+                .collect()
         };
         let guarded = |version| rollout.guard.is_some() && version != rollout.stable;
         let evidence = rollout.versions.iter().enumerate().map(|(position, version)| {
             let values = [rollout.name.as_str(), &version.name];
             guarded(position)
-                .then(|| metrics::GUARD_EVIDENCE.define(host, plugin, &values))
+                .then(|| Gauge::new(host, &metrics::GUARD_EVIDENCE, plugin, &values))
                 .flatten()
         });
         let trips = rollout.versions.iter().enumerate().map(|(position, version)| {
@@ -275,8 +278,8 @@ impl Gauges {
             let version = rollout.versions.get(check.version).map_or("", |it| &it.name);
             let values = [rollout.name.as_str(), version, &check.name];
             CheckSeries {
-                value: metrics::ANALYSIS_VALUE.define(host, plugin, &values),
-                failing: metrics::ANALYSIS_FAILING.define(host, plugin, &values),
+                value: Gauge::new(host, &metrics::ANALYSIS_VALUE, plugin, &values),
+                failing: Gauge::new(host, &metrics::ANALYSIS_FAILING, plugin, &values),
                 errors: metrics::ANALYSIS_ERRORS.define(
                     host,
                     plugin,
@@ -296,27 +299,27 @@ impl Gauges {
     /// Sets what is in force for a version: its share in thousandths of a percent, and whether it is
     /// held out.
     pub fn set(&self, host: &impl Host, version: VersionIndex, thousandths: u32, held_out: bool) {
-        if let Some(Some(id)) = self.weights.get(version) {
-            host.record(*id, u64::from(thousandths));
+        if let Some(Some(gauge)) = self.weights.get(version) {
+            gauge.set(host, u64::from(thousandths));
         }
-        if let Some(Some(id)) = self.held_out.get(version) {
-            host.record(*id, u64::from(held_out));
+        if let Some(Some(gauge)) = self.held_out.get(version) {
+            gauge.set(host, u64::from(held_out));
         }
     }
 
     /// Sets how near a trip of a version is, from 0 to 1,000.
     pub fn set_evidence(&self, host: &impl Host, version: VersionIndex, thousandths: u32) {
-        if let Some(Some(id)) = self.evidence.get(version) {
-            host.record(*id, u64::from(thousandths));
+        if let Some(Some(gauge)) = self.evidence.get(version) {
+            gauge.set(host, u64::from(thousandths));
         }
     }
 
     /// Sets what a check last heard, in thousandths, and whether it counts as bad.
     pub fn set_check(&self, host: &impl Host, check: usize, thousandths: u64, failing: bool) {
         let Some(check) = self.checks.get(check) else { return };
-        for (gauge, value) in [(check.value, thousandths), (check.failing, u64::from(failing))] {
-            if let Some(id) = gauge {
-                host.record(id, value);
+        for (gauge, value) in [(&check.value, thousandths), (&check.failing, u64::from(failing))] {
+            if let Some(gauge) = gauge {
+                gauge.set(host, value);
             }
         }
     }

@@ -175,6 +175,10 @@ impl Host for Proxy {
         hostcalls::increment_metric(counter, i64::try_from(by).unwrap_or(i64::MAX)).ok();
     }
 
+    fn gauge(&self, gauge: MetricId) -> Option<u64> {
+        hostcalls::get_metric(gauge).ok()
+    }
+
     fn record(&self, metric: MetricId, value: u64) {
         hostcalls::record_metric(metric, value).ok();
     }

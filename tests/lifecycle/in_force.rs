@@ -14,7 +14,7 @@ on_both_rigs!(
     a_refused_configuration_is_counted_once_for_all_workers,
     plugins_share_neither_series_nor_records,
     a_name_is_cut_where_istio_appends_to_it,
-    gauges_that_a_parent_process_added_to_are_set_again,
+    a_gauge_says_what_is_in_force_beside_a_parent_process,
 );
 
 const WEIGHT: &str = r#"cohort_version_weight{rollout="checkout",rollout_version="canary"}"#;
@@ -202,11 +202,30 @@ fn a_name_is_cut_where_istio_appends_to_it<R: Rig>() {
     assert_eq!(worker.world.metric(gauge), 5_000);
 }
 
-fn gauges_that_a_parent_process_added_to_are_set_again<R: Rig>() {
+fn a_gauge_says_what_is_in_force_beside_a_parent_process<R: Rig>() {
     let mut worker = Worker::<R>::with(&weighted(5));
-    worker.pass(1_000);
-    worker.world.state().metrics.add_to_gauges(95_000);
-    assert_eq!(worker.world.metric(WEIGHT), 100_000);
-    worker.pass(2_000);
-    assert_eq!(worker.world.metric(WEIGHT), 5_000);
+    let mut another = Worker::<R>::start(&worker.world);
+    assert!(another.configure(weighted(5)));
+    let pass = |one: &mut Worker<R>, another: &mut Worker<R>| {
+        for _ in 0..4 {
+            one.pass(500);
+            another.tick();
+        }
+    };
+    let parents = |worker: &Worker<R>, value| worker.world.state().metrics.have_parents(value);
+    pass(&mut worker, &mut another);
+    // Less than ours, more than ours, and gone.
+    for value in [2_000, 95_000, 0] {
+        parents(&worker, value);
+        assert_ne!(worker.world.metric(WEIGHT), 5_000, "{value}");
+        pass(&mut worker, &mut another);
+        assert_eq!(worker.world.metric(WEIGHT), 5_000, "{value}");
+        assert_eq!(worker.world.metric("cohort_config_invalid"), 0, "{value}");
+    }
+    // A change beside a parent.
+    parents(&worker, 95_000);
+    pass(&mut worker, &mut another);
+    assert!(worker.configure(weighted(7)) && another.configure(weighted(7)));
+    pass(&mut worker, &mut another);
+    assert_eq!(worker.world.metric(WEIGHT), 7_000);
 }

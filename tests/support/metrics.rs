@@ -22,8 +22,17 @@ struct Metric {
     kind: Kind,
     name: String,
     value: u64,
+    /// Of a gauge: what the parent process has, in a hot restart.
+    parents: u64,
     /// Of a histogram.
     samples: Vec<u64>,
+}
+
+impl Metric {
+    /// What the proxy shows of a counter or a gauge (Envoy, source/common/stats/allocator_impl.cc, `GaugeImpl`).
+    fn shown(&self) -> u64 {
+        self.value.wrapping_add(self.parents)
+    }
 }
 
 /// One store for all workers of a proxy: the same name is the same metric.
@@ -40,7 +49,8 @@ impl Metrics {
     pub fn define(&mut self, kind: Kind, name: &str) -> u32 {
         let same = |metric: &Metric| metric.kind == kind && metric.name == name;
         let position = self.metrics.iter().position(same).unwrap_or_else(|| {
-            let metric = Metric { kind, name: name.into(), value: 0, samples: Vec::new() };
+            let metric =
+                Metric { kind, name: name.into(), value: 0, parents: 0, samples: Vec::new() };
             self.metrics.push(metric);
             self.metrics.len() - 1
         });
@@ -52,7 +62,7 @@ impl Metrics {
         let metric = self.metric(id)?;
         match metric.kind {
             Kind::Counter if by > 0 => metric.value += by as u64,
-            Kind::Gauge => metric.value = metric.value.saturating_add_signed(by),
+            Kind::Gauge => metric.value = metric.value.wrapping_add_signed(by),
             Kind::Counter | Kind::Histogram => return Err(status::BAD_ARGUMENT),
         }
         self.forget(id);
@@ -73,7 +83,7 @@ impl Metrics {
     pub fn get(&mut self, id: u32) -> Answer<u64> {
         let metric = self.metric(id)?;
         match metric.kind {
-            Kind::Counter | Kind::Gauge => Ok(metric.value),
+            Kind::Counter | Kind::Gauge => Ok(metric.shown()),
             Kind::Histogram => Err(status::BAD_ARGUMENT),
         }
     }
@@ -101,13 +111,13 @@ impl Metrics {
                     .all(|label| label.starts_with("plugin=") || label.starts_with("source="))
         };
         let metrics = self.metrics.iter().filter(is_it);
-        metrics.map(|metric| metric.value + metric.samples.len() as u64).sum()
+        metrics.map(|metric| metric.shown() + metric.samples.len() as u64).sum()
     }
 
-    /// Adds to every gauge, as a hot restart does with those of the parent process.
-    pub fn add_to_gauges(&mut self, more: u64) {
+    /// What a parent process has in every gauge: in a hot restart the proxy shows the sum.
+    pub fn have_parents(&mut self, value: u64) {
         for metric in self.metrics.iter_mut().filter(|metric| metric.kind == Kind::Gauge) {
-            metric.value += more;
+            metric.parents = value;
         }
     }
 
@@ -137,7 +147,7 @@ impl fmt::Display for Metrics {
                     format!("{} {count} values, sum {sum}", labelled(&metric.name))
                 }
                 Kind::Counter | Kind::Gauge => {
-                    format!("{} {}", labelled(&metric.name), metric.value)
+                    format!("{} {}", labelled(&metric.name), metric.shown())
                 }
             })
             .collect();

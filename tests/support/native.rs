@@ -253,6 +253,10 @@ impl Host for Proxy {
         self.0.proxy_increment_metric(counter, by as i64).ok();
     }
 
+    fn gauge(&self, gauge: MetricId) -> Option<u64> {
+        self.0.proxy_get_metric(gauge).ok()
+    }
+
     fn record(&self, metric: MetricId, value: u64) {
         self.0.proxy_record_metric(metric, value).ok();
     }

@@ -1,5 +1,7 @@
 //! Which headers a configuration has removed early.
 
+use std::collections::HashSet;
+
 use crate::config::{Config, Rollout};
 
 /// The headers to remove before the first route is chosen, and what is not removed.
@@ -15,23 +17,22 @@ pub struct Removal {
 
 impl Removal {
     pub fn of(config: &Config) -> Self {
-        let mut removal = Self::default();
+        let [mut headers, mut kept, mut by_baggage] = [(); 3].map(|()| Names::default());
         for rollout in &config.rollouts {
             let route = rollout.output.route_header.as_str();
             match &rollout.inherit {
-                Some(inherit) if !inherit.baggage => push(&mut removal.kept, route),
+                Some(inherit) if !inherit.baggage => kept.push(route),
                 inherit => {
-                    push(&mut removal.headers, route);
+                    headers.push(route);
                     if inherit.is_some() {
-                        push(&mut removal.by_baggage, &rollout.name);
+                        by_baggage.push(&rollout.name);
                     }
                 }
             }
-            others(rollout).for_each(|name| push(&mut removal.headers, name));
+            others(rollout).for_each(|name| headers.push(name));
         }
-        let Self { headers, kept, .. } = &mut removal;
-        headers.retain(|name| !kept.contains(name));
-        removal
+        headers.listed.retain(|name| !kept.known.contains(name));
+        Self { headers: headers.owned(), kept: kept.owned(), by_baggage: by_baggage.owned() }
     }
 }
 
@@ -42,9 +43,22 @@ fn others(rollout: &Rollout) -> impl Iterator<Item = &str> {
     cluster.chain(versions.map(|(name, _)| name)).map(|name| name.as_str())
 }
 
-fn push(names: &mut Vec<String>, name: &str) {
-    if !names.iter().any(|other| other == name) {
-        names.push(name.to_owned());
+/// Names in the order in which they came, each once.
+#[derive(Default)]
+struct Names<'a> {
+    listed: Vec<&'a str>,
+    known: HashSet<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    fn push(&mut self, name: &'a str) {
+        if self.known.insert(name) {
+            self.listed.push(name);
+        }
+    }
+
+    fn owned(self) -> Vec<String> {
+        self.listed.into_iter().map(str::to_owned).collect()
     }
 }
 

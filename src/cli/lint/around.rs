@@ -1,6 +1,8 @@
 //! Warnings about what stands around a plugin: other resources of the same files, or the Envoy
 //! configuration that it is part of.
 
+use std::collections::HashSet;
+
 use crate::config::Path;
 
 use super::super::early::{connection_manager, contexts, gateways, Removal};
@@ -95,14 +97,8 @@ fn warning(at: Position, text: String) -> Warning {
 
 /// Those of `headers` that are not among `removed`, each once.
 fn missing(headers: &[String], removed: &[String]) -> Vec<String> {
-    let mut missing: Vec<String> = Vec::new();
-    for header in headers {
-        let is_removed = removed.iter().any(|name| name.eq_ignore_ascii_case(header));
-        if !is_removed && !missing.contains(header) {
-            missing.push(header.clone());
-        }
-    }
-    missing
+    let mut known: HashSet<String> = removed.iter().map(|name| name.to_ascii_lowercase()).collect();
+    headers.iter().filter(|header| known.insert(header.to_ascii_lowercase())).cloned().collect()
 }
 
 struct Around<'a> {

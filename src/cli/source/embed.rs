@@ -2,6 +2,25 @@
 
 use super::tree::{Position, Style};
 
+/// A file, and where its lines begin.
+pub struct Lines<'a> {
+    text: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    pub fn of(text: &'a str) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Self { text, starts: std::iter::once(0).chain(ends.map(|(end, _)| end + 1)).collect() }
+    }
+
+    /// The text from a line on, which is counted from 1.
+    fn from(&self, line: usize) -> &'a str {
+        let start = self.starts.get(line.saturating_sub(1)).copied();
+        start.and_then(|start| self.text.get(start..)).unwrap_or_default()
+    }
+}
+
 /// Where the places of an embedded text are in its file.
 #[derive(Debug)]
 pub struct Places {
@@ -20,7 +39,7 @@ struct Anchor {
 
 impl Places {
     /// The places of a text which begins at `at` of `source`, opening quote included.
-    pub fn new(source: &str, at: Position, text: &str, style: Style) -> Self {
+    pub fn new(source: &Lines<'_>, at: Position, text: &str, style: Style) -> Self {
         let anchors = match style {
             Style::Literal => literal(source, at, text),
             Style::Double => Walk::new(source, at, 1).double(),
@@ -51,15 +70,15 @@ impl Places {
 /// One anchor for each line of a block, behind the block's indentation.
 ///
 /// The block is found by its first line with content, which stands near `at`.
-fn literal(source: &str, at: Position, text: &str) -> Vec<Anchor> {
+fn literal(source: &Lines<'_>, at: Position, text: &str) -> Vec<Anchor> {
     let Some((blank, first)) = text.lines().enumerate().find(|(_, line)| !line.trim().is_empty())
     else {
         return Vec::new();
     };
     let near = at.line.saturating_sub(2);
-    let found = source.lines().enumerate().skip(near).find_map(|(line, written)| {
+    let found = source.from(near + 1).lines().enumerate().find_map(|(line, written)| {
         let indent = written.strip_suffix(first)?;
-        indent.trim().is_empty().then(|| (line, indent.chars().count()))
+        indent.trim().is_empty().then(|| (near + line, indent.chars().count()))
     });
     let Some((line, indent)) = found else { return Vec::new() };
     (0..text.lines().count())
@@ -86,10 +105,8 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// A walk from `at`, past `skip` characters of quotes.
-    fn new(source: &'a str, at: Position, skip: usize) -> Self {
-        let line_start: usize =
-            source.split_inclusive('\n').take(at.line.saturating_sub(1)).map(str::len).sum();
-        let mut rest = source.get(line_start..).unwrap_or_default().chars().peekable();
+    fn new(source: &Lines<'a>, at: Position, skip: usize) -> Self {
+        let mut rest = source.from(at.line).chars().peekable();
         for _ in 1..at.column + skip {
             rest.next();
         }
@@ -196,7 +213,7 @@ mod tests {
             line: text[..at].matches('\n').count() + 1,
             column: text[line_start..at].chars().count() + 1,
         };
-        Places::new(source, value.at, text, *style).outer(inner)
+        Places::new(&Lines::of(source), value.at, text, *style).outer(inner)
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::fmt;
 
 use crate::config::{self, Config, PathSegment};
 
-use embed::Places;
+use embed::{Lines, Places};
 use find::{Body, Found};
 pub use finder::Finder;
 pub use text::{bytes, words};
@@ -173,6 +173,7 @@ pub fn read(file: &str, bytes: &[u8]) -> Result<File, Unreadable> {
             }
         },
     };
+    let lines = Lines::of(text);
     let (mut file, mut others) = (File::default(), Vec::new());
     for found in find::find(&trees) {
         match found {
@@ -183,7 +184,7 @@ pub fn read(file: &str, bytes: &[u8]) -> Result<File, Unreadable> {
             Found { carrier: None, body: Body::Tree(tree), .. } if is_json => {
                 file.documents.push(plain_json(bytes, Some(tree)));
             }
-            found => file.documents.push(carried(found, text)),
+            found => file.documents.push(carried(found, &lines)),
         }
     }
     if file.documents.is_empty() && file.discovered.is_empty() {
@@ -237,7 +238,7 @@ fn json_fault(text: &str) -> Option<Position> {
     Some(Position { line: fault.line().max(1), column: fault.column().max(1) })
 }
 
-fn carried(found: Found, file: &str) -> Document {
+fn carried(found: Found, file: &Lines<'_>) -> Document {
     let Found { carrier, at, body, envelope, chain, .. } = found;
     let mut document = Document {
         carrier,
