@@ -161,6 +161,7 @@ class Envoy:
     - `concurrency`: workers.
     - `edge`: `wasm` or `native`; default: what COHORT_EDGE says, else `wasm`.
     - `native`: the native module to load in place of `library()`.
+    - `hot_restart`: the arguments that say whose child the process is, or may become parent; default: none.
     - `log_level`: of Envoy; the filter's own log (component `wasm`) is kept from `wasm_log_level` up.
     """
 
@@ -184,8 +185,10 @@ class Envoy:
         native: Path | None = None,
         log_level: str = "warning",
         wasm_log_level: str = "info",
+        hot_restart: Iterable[str] = ("--disable-hot-restart",),
         extra_args: Iterable[str] = (),
     ) -> None:
+        self._hot_restart = list(hot_restart)
         self._binary = envoy
         self._wasm = wasm
         #: The native module to load, to change before `apply_filter`.
@@ -274,7 +277,7 @@ class Envoy:
                 *("--component-log-level", f"wasm:{wasm_level},dynamic_modules:{wasm_level}"),
                 *("--file-flush-interval-msec", "20"),
                 *("--concurrency", str(self._concurrency)),
-                "--disable-hot-restart",
+                *self._hot_restart,
                 *self._extra_args,
             ],
             log=self.directory / "stderr.log",

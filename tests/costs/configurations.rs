@@ -50,8 +50,9 @@ fn a_large_configuration_is_read_at_once_and_makes_its_time_series_bit_by_bit() 
     for (call, number) in [
         // The record of each, the sign of life, and which configuration is in force.
         ("proxy_get_shared_data", Some(1_000 + 2)),
-        // Of what nobody asks for there is nothing to read.
-        ("proxy_get_metric", None),
+        // Each guarded rollout looks at its five gauges, and so do a hundred more; none says something else.
+        ("proxy_get_metric", Some(1_100 * 5 + 1)),
+        ("proxy_record_metric", None),
         ("proxy_define_metric", None),
     ] {
         assert_eq!(counts.get(call).copied(), number, "{call}: {counts:?}");

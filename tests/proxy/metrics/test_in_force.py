@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from by_file import ByFile
 from conftest import config, rollout
 from lab import bootstrap
+from lab.envoy import Envoy, Metrics
 from lab.service import Service
 from lab.until import until
 from lab.wire import get
@@ -93,3 +95,26 @@ async def test_an_older_configuration_that_envoy_takes_up_again_is_in_force(prox
     await proxy.weight(25)
     metrics = await proxy.metrics()
     assert metrics.sum("cohort_config_rejected_total") == 1
+
+
+async def test_the_child_of_a_hot_restart_says_what_is_in_force_in_it(tmp_path: Path):
+    """Envoy shows the sum of its own gauges and its parent's, for as long as the parent drains."""
+    timing = ("--drain-time-s", "1", "--parent-shutdown-time-s", "20")
+    number = tmp_path / "base-id"
+
+    def shows(weight: float) -> Callable[[Metrics], bool]:
+        wanted = {"canary": weight * 1000, "stable": 100_000 - weight * 1000}
+        return lambda now: now.by("rollout_version", "cohort_version_weight") == wanted
+
+    first = ("--use-dynamic-base-id", "--base-id-path", str(number))
+    async with Envoy(config=config(rollout(25)), hot_restart=first, extra_args=timing) as parent:
+        await parent.metrics_when(shows(25), "the parent's gauges")
+        second = ("--base-id", number.read_text().strip(), "--restart-epoch", "1")
+        async with Envoy(config=config(rollout(10)), hot_restart=second, extra_args=timing) as child:
+            await child.metrics_when(shows(10), "the child's gauges beside the parent's")
+            assert parent.process.alive, "the parent still drains"
+            await child.configure(config(rollout(15)))
+            await child.metrics_when(shows(15), "a change beside the parent")
+            assert parent.process.alive
+            await until(lambda: not parent.process.alive, "the end of the parent", timeout=40)
+            await child.metrics_when(shows(15), "the child's gauges alone")
