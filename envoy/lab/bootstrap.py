@@ -205,6 +205,14 @@ def failing_by_header(answered: list[dict[str, Any]], header: str) -> list[dict[
     return routes
 
 
+def speak_http2(boot: dict[str, Any], *names: str) -> None:
+    """Has Envoy speak HTTP/2 with these clusters."""
+    kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    options = {"@type": f"type.googleapis.com/{kind}", "explicit_http_config": {"http2_protocol_options": {}}}
+    for name in names:
+        cluster(boot, name)["typed_extension_protocol_options"] = {kind: options}
+
+
 def add_listener(boot: dict[str, Any], name: str) -> dict[str, Any]:
     """A second listener like the first."""
     another = copy.deepcopy(listener(boot))
@@ -237,7 +245,8 @@ def relocate(boot: dict[str, Any], directory: Path, to: Mapping[str, list[Addres
     """
     boot["admin"]["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": 0}
     for one in boot["static_resources"]["listeners"]:
-        one["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": 0}
+        # A listener for HTTP/3 has its protocol there, too.
+        one["address"]["socket_address"] |= {"address": "127.0.0.1", "port_value": 0}
     for index in range(len(boot["static_resources"]["listeners"])):
         for http_filter in connection_manager(boot, index)["http_filters"]:
             source = http_filter.get("config_discovery", {}).get("config_source")

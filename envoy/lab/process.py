@@ -96,7 +96,7 @@ class Process:
 
 
 def listens(pid: int, port: int) -> bool:
-    """Whether process `pid` holds a listening TCP socket on `port`.
+    """Whether process `pid` holds a socket on `port` that takes connections: a listening one of TCP, or one of UDP.
 
     Two Envoys can listen on one port, and a leftover one would answer silently. Elsewhere than on
     Linux there is no /proc to ask: true.
@@ -104,11 +104,10 @@ def listens(pid: int, port: int) -> bool:
     if sys.platform != "linux":
         return True
     inodes = set()
-    for table in ("tcp", "tcp6"):
+    for table, listening in (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")):
         lines = Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
         for fields in map(str.split, lines):
-            listening = fields[3] == "0A"
-            if listening and int(fields[1].rpartition(":")[2], 16) == port:
+            if fields[3] == listening and int(fields[1].rpartition(":")[2], 16) == port:
                 inodes.add(f"socket:[{fields[9]}]")
     if not inodes:
         return False

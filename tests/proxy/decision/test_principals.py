@@ -3,64 +3,19 @@
 from __future__ import annotations
 
 import ssl
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from authority import Authority
 from conftest import Launch, config, rollout
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from lab.bootstrap import listener
 from lab.envoy import Envoy
 
 WEB = "spiffe://cluster.local/ns/shop/sa/web"
 TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
-
-
-class Authority:
-    """Certifies workloads by their URI, as a mesh does."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mesh")])
-        self.certificate = self._write("authority", self._key, self._build(self._name, self._key, [], authority=True))
-
-    def certify(self, name: str, *identities: x509.GeneralName) -> tuple[Path, Path]:
-        """Certificate and key of one who is all of these."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = self._write(name, key, self._build(subject, key, list(identities), authority=False))
-        return certificate, certificate.with_suffix(".key")
-
-    def _build(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, names: list[x509.GeneralName], *, authority: bool
-    ) -> x509.Certificate:
-        now = datetime.now(timezone.utc)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-        )
-        if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        return builder.sign(self._key, hashes.SHA256())
-
-    def _write(self, name: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> Path:
-        path = self.directory / f"{name}.pem"
-        path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-        path.with_suffix(".key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-        return path
 
 
 def uri(text: str) -> x509.GeneralName:
