@@ -5,6 +5,8 @@
 
 #[path = "costs/configurations.rs"]
 mod configurations;
+#[path = "costs/files.rs"]
+mod files;
 #[macro_use]
 mod support;
 
@@ -24,12 +26,18 @@ struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static ALLOCATED: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count(bytes: usize) {
+    ALLOCATIONS.with(|count| count.set(count.get() + 1));
+    ALLOCATED.with(|sum| sum.set(sum.get() + bytes as u64));
 }
 
 // SAFETY: hands everything on to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        count(layout.size());
         unsafe { System.alloc(layout) }
     }
 
@@ -38,7 +46,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        count(size.saturating_sub(layout.size()));
         unsafe { System.realloc(at, layout, size) }
     }
 }

@@ -27,6 +27,14 @@ use clap::{CommandFactory, Parser};
 use crate::config;
 use args::{Cli, Color, Command};
 
+/// Runs the command with these arguments, the name of the program first, and these streams.
+pub fn run_with(args: &[&str], out: &mut dyn Write, err: &mut dyn Write) -> io::Result<ExitCode> {
+    match Cli::try_parse_from(args) {
+        Ok(cli) => carry_out(cli.command, out, err).map(ExitCode::from),
+        Err(error) => write!(err, "{error}").map(|()| Exit::Unreadable.into()),
+    }
+}
+
 /// Runs the command with the arguments and streams of this process.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();

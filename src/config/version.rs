@@ -263,19 +263,21 @@ pub(super) fn one_of<'a>(
     known: impl Iterator<Item = &'a str>,
     problems: &mut Problems<'_>,
 ) {
-    let mut shown: Vec<&str> = known.take(SHOWN + 1).collect();
-    let more = shown.len() > SHOWN;
-    shown.truncate(SHOWN);
-    let hint = closest(name, &shown).map(str::to_owned);
+    let known: Vec<&str> = known.take(COMPARED).collect();
+    let shown = known.get(..SHOWN).unwrap_or(&known);
+    let hint = closest(name, &known).map(str::to_owned);
     let mut allowed = shown.join(", ");
-    if more {
+    if shown.len() < known.len() {
         allowed += " or one of the others";
     }
     problems.add_at(node.spot, &shortened(name), &allowed, hint);
 }
 
 /// Of how many names one is told that they are allowed.
-const SHOWN: usize = 100;
+const SHOWN: usize = 20;
+
+/// With how many names one is compared that was perhaps meant.
+const COMPARED: usize = 100;
 
 /// Notes that `name`, which stands at `node`, stood before.
 pub(super) fn again(name: &str, node: &Node<'_>, problems: &mut Problems<'_>) {

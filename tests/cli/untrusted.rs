@@ -4,7 +4,6 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 fn folder() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("untrusted");
@@ -174,63 +173,4 @@ fn what_has_no_end_is_read_up_to_a_stated_size() {
     let output = child.wait_with_output().unwrap();
     assert!(written < 100, "{written} MiB were read");
     assert!(String::from_utf8(output.stderr).unwrap().contains("more than 64 MiB"));
-}
-
-/// The best of three runs, in which nothing but the command is measured.
-fn seconds(file: &str) -> Duration {
-    (0..3)
-        .map(|_| {
-            let start = Instant::now();
-            cohort(&["validate", file]);
-            start.elapsed()
-        })
-        .min()
-        .unwrap()
-}
-
-#[test]
-fn what_a_file_costs_grows_with_its_length() {
-    let rules = |count: usize| -> String {
-        let rules: Vec<String> = (0..count)
-            .map(|n| format!(r#"{{"name": "r{n}", "match": [{{"header": {{"x-a": {{"exact": "{n}"}}}}}}], "version": "c"}}"#))
-            .collect();
-        format!(
-            r#"{{"rollouts": [{{"name": "a", "versions": [{{"name": "s"}}, {{"name": "c", "weight": 5}}], "hashKey": [{{"header": "x"}}], "rules": [{}]}}]}}"#,
-            rules.join(",")
-        )
-    };
-    let rollouts = |count: usize| -> String {
-        let rollouts: Vec<String> = (0..count)
-            .map(|n| format!(r#"{{"name": "a{n}", "versions": [{{"name": "s"}}, {{"name": "c", "weight": 5}}], "hashKey": [{{"header": "x"}}]}}"#))
-            .collect();
-        format!(r#"{{"rollouts": [{}]}}"#, rollouts.join(","))
-    };
-    let keys = |count: usize| -> String {
-        let keys: Vec<String> = (0..count).map(|n| format!(r#""rollout{n}": 0"#)).collect();
-        format!(r#"{{{}, "rollouts": []}}"#, keys.join(","))
-    };
-    let versions = |count: usize| -> String {
-        let versions: Vec<String> =
-            (0..count).map(|n| format!(r#"{{"name": "v{n}", "weight": 0}}"#)).collect();
-        let rules: Vec<String> = (0..count)
-            .map(|n| format!(r#"{{"name": "r{n}", "match": [{{"path": {{"prefix": "/"}}}}], "version": "v{}"}}"#, count - 1))
-            .collect();
-        format!(
-            r#"{{"rollouts": [{{"name": "a", "versions": [{{"name": "s"}}, {}], "hashKey": [{{"header": "x"}}], "rules": [{}]}}]}}"#,
-            versions.join(","),
-            rules.join(",")
-        )
-    };
-    let makes: [(&str, &dyn Fn(usize) -> String); 4] =
-        [("rules", &rules), ("rollouts", &rollouts), ("keys", &keys), ("versions", &versions)];
-    for (name, make) in makes {
-        let time = |count: usize| {
-            let file = format!("{name}-{count}.json");
-            fs::write(folder().join(&file), make(count)).unwrap();
-            seconds(&file)
-        };
-        let (small, large) = (time(1500), time(12_000));
-        // Eight times as long: 8 if linear, 64 if quadratic.
-        assert!(large < small * 24 + Duration::from_millis(50), "{name}: {small:?}, {large:?}");
-    }
 }

@@ -6,7 +6,7 @@ use super::*;
 const LOADING: u64 = 500;
 
 /// A new machine that has read `config`, whether it was accepted, and the fuel for each byte.
-fn read(config: &str) -> (Worker<Wasm>, bool, f64) {
+pub fn read(config: &str) -> (Worker<Wasm>, bool, f64) {
     let mut worker = Worker::<Wasm>::start(&World::new());
     let before = worker.rig.fuel();
     let accepted = worker.configure(config);
