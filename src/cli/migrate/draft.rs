@@ -97,7 +97,10 @@ impl Draft {
     /// Names the values of a resource that were read and stand nowhere on `page` word for word.
     pub fn said_otherwise(&mut self, values: Vec<(String, String)>) {
         for (path, value) in values {
-            self.change(format!("{path}: {} has another form here", shown(&value)));
+            self.change(match value.as_str() {
+                "" => format!("{path}: nothing stands there"),
+                value => format!("{path}: {} has another form here", shown(value)),
+            });
         }
     }
 
@@ -177,6 +180,12 @@ impl Draft {
             self.renamed("rule", wanted, &name);
         }
         self.rules.push(Yaml::one("name", name).with("match", good).with(choice.0, choice.1));
+    }
+
+    /// The weights of the versions, stable's among them, in percent with three decimals.
+    pub fn shares(&self) -> Vec<f64> {
+        let weights: Vec<f64> = self.versions.iter().map(|version| version.weight).collect();
+        shares(&weights)
     }
 
     /// Makes the version with the largest weight stable; [`Self::settle`] follows.
@@ -286,9 +295,7 @@ impl Draft {
             let note = Some(self.matches_note.as_str()).filter(|note| !note.is_empty());
             rollout = rollout.noted("match", self.matches.clone(), note.as_slice());
         }
-        let weights: Vec<f64> = self.versions.iter().map(|version| version.weight).collect();
-        let shares = shares(&weights);
-        let versions = self.versions.iter().zip(shares).enumerate();
+        let versions = self.versions.iter().zip(self.shares()).enumerate();
         let versions = versions.map(|(position, (version, share))| {
             let note = Some(version.note.as_str()).filter(|note| !note.is_empty());
             Yaml::map()

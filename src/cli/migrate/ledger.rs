@@ -22,6 +22,16 @@ const OWN_METADATA: [&str; 8] = [
 /// The annotation in which kubectl keeps a copy of the whole resource.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
+/// A value that was read.
+pub struct Read {
+    /// As people write it: `spec.http[0]`.
+    pub path: String,
+    /// The keys that lead to it.
+    pub keys: Vec<String>,
+    /// Its text; empty where it is null, or an object or a list without anything in it.
+    pub value: String,
+}
+
 /// A resource, and which of its values have been read.
 #[derive(Debug)]
 pub struct Ledger<'a> {
@@ -145,14 +155,20 @@ impl<'a> Ledger<'a> {
         rest
     }
 
-    /// Every text, number and boolean that was read: its path and itself.
-    pub fn read_values(&self) -> Vec<(String, String)> {
+    /// Every value that was read and holds no other.
+    pub fn read_values(&self) -> Vec<Read> {
         let mut values = Vec::new();
         self.walk(self.root, &mut Path::default(), &mut |path, node, read| {
             if read && !is_own(path) {
-                if let Data::Text(..) | Data::Number(_) | Data::Bool(_) = node.data {
-                    values.push((short(path), plain_text(node).unwrap_or_default()));
-                }
+                let keys = path.segments.iter().filter_map(|segment| match segment {
+                    PathSegment::Key(key) => Some(key.clone()),
+                    PathSegment::Index(_) => None,
+                });
+                values.push(Read {
+                    path: short(path),
+                    keys: keys.collect(),
+                    value: plain_text(node).unwrap_or_default(),
+                });
             }
         });
         values
@@ -163,7 +179,8 @@ impl<'a> Ledger<'a> {
     fn walk(&self, node: &Node, path: &mut Path, see: &mut impl FnMut(&Path, &Node, bool)) {
         let is_root = path.segments.is_empty();
         let read = is_root || self.read.borrow().contains(&std::ptr::from_ref(node));
-        if !is_root && (!read || !node.is_container()) {
+        let holds_none = node.members().is_empty() && node.items().is_empty();
+        if !is_root && (!read || holds_none) {
             see(path, node, read);
         }
         if !read {

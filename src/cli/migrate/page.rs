@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::super::yaml::{comment, document, shown, Yaml};
 use super::draft::Draft;
+use super::ledger::Read;
 use super::make;
 use super::run::{Made, Resource, Run};
 
@@ -114,19 +115,22 @@ fn words(page: &str) -> HashSet<&str> {
 /// Maps whose keys are the source's own words, like their values.
 const NAMED_BY_THE_SOURCE: [&str; 3] = ["sourceLabels", "matchLabels", "labels"];
 
-/// Whether the key of a value is a word of the source that is none of the words.
-fn lacks_key(words: &HashSet<&str>, path: &str) -> bool {
-    NAMED_BY_THE_SOURCE.iter().any(|map| {
-        let key = path.rsplit_once(map).map(|(_, key)| key.trim_matches(['.', '[', ']', '"']));
-        key.is_some_and(|key| !key.is_empty() && !words.contains(key))
+/// Whether a key that leads to a value is a word of the source, and none of the words.
+fn lacks_key(words: &HashSet<&str>, keys: &[String]) -> bool {
+    let mut of_the_source = false;
+    keys.iter().any(|key| {
+        // The kinds' own keys have no hyphen, but for annotations, which have a slash too.
+        let is_word = of_the_source || (key.contains('-') && !key.contains('/'));
+        of_the_source = NAMED_BY_THE_SOURCE.contains(&key.as_str());
+        is_word && !words.contains(key.as_str())
     })
 }
 
 /// The values of a resource that were read and are none of the words, or whose key is not.
 fn missing(words: &HashSet<&str>, resource: &Resource<'_>) -> Vec<(String, String)> {
     let mut values = resource.ledger.read_values();
-    values.retain(|(path, value)| {
-        if lacks_key(words, path) {
+    values.retain(|Read { keys, value, .. }| {
+        if lacks_key(words, keys) {
             return true;
         }
         let written = super::super::yaml::scalar(value);
@@ -138,5 +142,5 @@ fn missing(words: &HashSet<&str>, resource: &Resource<'_>) -> Vec<(String, Strin
                 .iter()
                 .any(|form| words.contains(form))
     });
-    values
+    values.into_iter().map(|read| (read.path, read.value)).collect()
 }

@@ -343,10 +343,11 @@ impl<'a> Toggle<'_, 'a> {
         if !salt.is_empty() {
             draft.set_salt(salt);
         }
-        let percents = std::iter::once(general).chain(others.iter().map(|one| one.percent));
-        let whole = percents
-            .flat_map(|percent| shares.iter().map(move |(_, share)| percent * share / 100.0));
-        let whole = whole.into_iter().all(|share| share.fract() == 0.0);
+        let of_rules = others.iter().flat_map(|one| {
+            let most = one.percent.max(general);
+            shares.iter().map(move |(_, share)| most * share / 100.0)
+        });
+        let whole = of_rules.chain(draft.shares()).all(|share| share.fract() == 0.0);
         if whole && !salt.is_empty() {
             draft.put("hashScheme", "unleash", &["Users stay where Unleash puts them."]);
         } else {
