@@ -74,3 +74,13 @@ def test_the_commands_of_the_readme_are_targets_of_the_makefile():
     said = set(re.findall(r"(?:^|`)make ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"demo", "test"} <= said <= targets
+
+
+def test_the_map_of_changes_names_at_most_four_files_each_and_all_are_there():
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("| change | files |")[2].partition("\n\n")[0]
+    rows = [row.split("|")[1:3] for row in table.splitlines()[2:]]
+    assert len(rows) >= 12
+    for change, files in rows:
+        places = re.findall(r"`((?:\w[\w.-]*/)[\w./-]+|Makefile)`", files)
+        assert len(places) <= 4, change
+        assert [place for place in places if not (ROOT / place).exists()] == [], change
