@@ -191,7 +191,7 @@ audit: $(TOOLS)/.done ## licences and origins of every crate, and known vulnerab
 #: Measure
 
 .PHONY: bench
-bench: bench-$(WHAT) ## what a request costs beside other filters; WHAT=growth, loading, memory and soak write docs/reports
+bench: bench-$(WHAT) ## what a request costs beside other filters; WHAT=growth, guard, loading, memory and soak write docs/reports
 
 bench-proxy: target/cohort.wasm target/peers/noop.wasm $(VENV)/.done
 	@export $(LAB); $(VENV)/bin/python benches/proxy.py $(ARGS)
@@ -200,6 +200,12 @@ bench-proxy: target/cohort.wasm target/peers/noop.wasm $(VENV)/.done
 bench-growth: target/cohort.wasm $(VENV)/.plots
 	@COHORT_WASM="$(CURDIR)/$<" cargo bench --quiet --profile dev --bench growth > target/growth.tsv
 	@$(VENV)/bin/python benches/growth.py --module $< --out docs/reports < target/growth.tsv
+
+# The guard in simulated time; hours a cell and plays by ARGS='200 100', a thousand hours without.
+bench-guard: $(VENV)/.plots
+	@cargo run --quiet --release --example guard_report evidence > target/evidence.tsv
+	@$(VENV)/bin/python benches/guard.py --out docs/reports/guard.svg < target/evidence.tsv
+	@cargo run --quiet --release --example guard_report $(ARGS) > docs/reports/guard.md
 
 bench-loading bench-soak: bench-%: target/cohort.wasm $(VENV)/.done
 	@export $(LAB); exec $(VENV)/bin/python benches/$*.py --out docs/reports/$*.md $(ARGS)

@@ -2,7 +2,7 @@
 //! as well as stable, how soon one that is not, and how many forged keys an attacker needs.
 //!
 //! The seeds are fixed: the same code prints the same page. `cargo run --release --example guard_report 20 20` plays
-//! fewer hours and plays, and `... keys` prints the forged keys alone.
+//! fewer hours and plays; `... keys` prints the forged keys alone, and `... evidence` the figures of the picture.
 
 #[path = "simulation/mod.rs"]
 mod simulation;
@@ -12,19 +12,22 @@ use std::sync::Mutex;
 use std::{env, thread};
 
 use cohort::config::Millis;
-use cohort::engine::guard::{Pair, Phase};
+use cohort::engine::guard::Pair;
 
 use simulation::scenarios::{alarms, Scenario};
 use simulation::{
-    forged, Flagger, Guarded, Poisson, Random, Rule, Thresholds, Traffic, HOUR, LOOK,
+    forged, plays, Flagger, Guarded, Poisson, Random, Rule, Thresholds, Traffic, LOOK,
 };
 
 fn main() {
-    let mut arguments = env::args().skip(1).peekable();
-    if arguments.peek().is_some_and(|first| first == "keys") {
-        return forged_keys();
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        Some("keys") => return forged_keys(),
+        Some("evidence") => return evidence(),
+        _ => {}
     }
-    let mut numbers = arguments.map(|text| text.parse().expect("HOURS PLAYS, or `keys`"));
+    let mut numbers =
+        arguments.iter().map(|text| text.parse().expect("HOURS PLAYS, `keys` or `evidence`"));
     let hours: u64 = numbers.next().unwrap_or(1_000);
     let plays: u64 = numbers.next().unwrap_or(100);
     println!("# The guard in simulated time");
@@ -65,17 +68,8 @@ fn each<C: Sync, R: Send>(cells: &[C], play: impl Fn(&C) -> R + Sync) -> Vec<R> 
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-const RATES: [f64; 4] = [5.0, 20.0, 200.0, 2000.0];
-const WEIGHTS: [f64; 4] = [0.01, 0.05, 0.1, 0.5];
-const BASES: [f64; 8] = [0.0, 0.001, 0.005, 0.01, 0.02, 0.03, 0.05, 0.10];
-
 fn same_share(hours: u64) {
-    let mut cells = Vec::new();
-    for rate in RATES {
-        for weight in WEIGHTS {
-            cells.extend(BASES.map(|base| (rate, weight, base)));
-        }
-    }
+    let cells = plays::situations();
     let names =
         ["thresholds, 5 %", "**guard, 5 %**", "Flagger, 5 %", "thresholds, 1 %", "**guard, 1 %**"];
     let counts = each(&cells, |&(rate, weight, base)| {
@@ -87,25 +81,15 @@ fn same_share(hours: u64) {
             Box::new(Thresholds::new(0.01, 50)),
             Box::new(Guarded::limit(0.01)),
         ];
-        let traffic = Traffic::new(rate, weight, base, base);
-        let trips = simulation::alarms(&mut rules, hours, |hour| {
-            let seed = hour.wrapping_mul(0x1234_5678_9abc)
-                + (base * 1e4) as u64 * 77
-                + (rate * weight) as u64;
-            let (mut random, mut answered, traffic) = (Random(seed), Pair::default(), &traffic);
-            move |_| {
-                traffic.draw(&mut random, &mut answered);
-                answered
-            }
-        });
+        let trips = plays::alike(rate, weight, base, hours, &mut rules);
         (hours, trips)
     });
     println!("\n## False trips, both versions failing alike\n");
     println!("Trips in 1,000 hours, by the share of errors of both, which are independent. Each hour begins a rollout.\n");
     println!("| requests a second | weight | rule and limit | 0 | 0.1 % | 0.5 % | 1 % | 2 % | 3 % | 5 % | 10 % |");
     println!("|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|");
-    for (row, cells) in counts.chunks(BASES.len()).enumerate() {
-        let (rate, weight) = (RATES[row / 4], WEIGHTS[row % 4] * 100.0);
+    for (row, cells) in counts.chunks(plays::BASES.len()).enumerate() {
+        let (rate, weight) = (plays::RATES[row / 4], plays::WEIGHTS[row % 4] * 100.0);
         for (rule, name) in names.iter().enumerate() {
             print!("| {rate} | {weight} % | {name} |");
             for (hours, trips) in cells {
@@ -260,13 +244,41 @@ fn detection(plays: u64) {
     }
 }
 
+/// How the evidence goes in one play at weight 10 and 200 requests a second: what happens, second, thousandths.
+fn evidence() {
+    /// When something begins to go wrong, and how long that is shown.
+    const CHANGE: Millis = 5_000;
+    const END: Millis = 12_000;
+    for (name, version, stable) in [
+        ("every answer of the version fails", 1.0, 0.005),
+        ("a fifth of the version's answers fails", 0.2, 0.005),
+        ("half of the answers of both versions fails", 0.5, 0.5),
+        ("both versions stay well", 0.005, 0.005),
+    ] {
+        let (before, after) =
+            (Traffic::new(200.0, 0.1, 0.005, 0.005), Traffic::new(200.0, 0.1, version, stable));
+        let (mut random, mut answered, mut rule) =
+            (Random(1), Pair::default(), Guarded::limit(0.05));
+        for now in (LOOK..=END).step_by(LOOK as usize) {
+            let traffic = if now > CHANGE { &after } else { &before };
+            traffic.draw(&mut random, &mut answered);
+            let is_out = rule.look(now, answered);
+            println!("{name}\t{}\t{}", now as f64 / 1000.0, rule.record.nearness(&rule.guard));
+            if is_out {
+                break;
+            }
+        }
+    }
+}
+
 /// The worst that the guard allows: the version's odds are exactly twice stable's, and there is no limit.
 fn at_the_edge(hours: u64) {
     let mut cells = Vec::new();
     for (weight, rate) in [(0.1, 20.0), (0.5, 20.0), (0.1, 200.0), (0.5, 200.0), (0.9, 200.0)] {
         cells.extend([0.005, 0.03, 0.2].map(|stable| (weight, rate, stable)));
     }
-    let counts = each(&cells, |&(weight, rate, stable)| edge(weight, rate, stable, hours));
+    let counts =
+        each(&cells, |&(weight, rate, stable)| plays::at_the_edge(weight, rate, stable, hours));
     println!("\n## At the edge of what is allowed\n");
     println!(
         "The version's odds of failing are exactly twice stable's, and `maxFailureRatio` is 0. Trips of 1,000 starts of an \
@@ -277,25 +289,6 @@ fn at_the_edge(hours: u64) {
         let of = trips as f64 * 1000.0 / hours as f64;
         println!("| {} % | {rate} | {} % | {of:.2} |", weight * 100.0, stable * 100.0);
     }
-}
-
-fn edge(weight: f64, rate: f64, stable: f64, hours: u64) -> u64 {
-    let odds = 2.0 * stable / (1.0 - stable);
-    let share = odds / (1.0 + odds);
-    let mut rule = Guarded::limit(0.0);
-    let (ours, theirs) =
-        (Poisson::new(rate * weight * 0.25), Poisson::new(rate * (1.0 - weight) * 0.25));
-    let tripped = (0..hours).filter(|hour| {
-        let seed = hour.wrapping_mul(0x9876_5432_1abc) + (stable * 1e4) as u64;
-        let (mut random, mut answered) = (Random(seed), Pair::default());
-        rule.begin(0, answered);
-        (LOOK..=HOUR).step_by(LOOK as usize).any(|now| {
-            ours.answer(&mut random, &mut answered.version, share);
-            theirs.answer(&mut random, &mut answered.stable, stable);
-            rule.look(now, answered)
-        })
-    });
-    tripped.count() as u64
 }
 
 /// Both slow down together for a minute every ten; then the version alone.
@@ -418,39 +411,10 @@ fn recovery(plays: u64) {
     }
     let lines = each(&cells, |&(share, weight, rate)| {
         let (mut failed, mut returns) = (0, 0);
-        let counts =
-            [weight, weight / 10.0, 1.0 - weight].map(|part| Poisson::new(rate * part * 0.25));
         for play in 0..plays {
-            let (mut random, mut answered) = (Random(play * 977 + 5), Pair::default());
-            let mut guarded = Guarded::new(r#""retryAfter": "5m""#);
-            guarded.begin(0, answered);
-            if share <= 0.03 {
-                // Twenty looks at nothing but failures put it out.
-                for look in 1..=20 {
-                    answered.version.answers += 5;
-                    answered.version.failures += 5;
-                    answered.stable.answers += 45;
-                    guarded.step(look * LOOK, answered);
-                }
-                assert_eq!(guarded.record.phase, Phase::Out);
-            }
-            let began = answered.version.failures;
-            for look in 21..=HOUR / LOOK {
-                let phase = guarded.record.phase;
-                let part = match phase {
-                    Phase::In => Some(&counts[0]),
-                    Phase::Probing => Some(&counts[1]),
-                    Phase::Out => None,
-                };
-                if let Some(part) = part {
-                    part.answer(&mut random, &mut answered.version, share);
-                }
-                counts[2].answer(&mut random, &mut answered.stable, 0.001);
-                if guarded.step(look * LOOK, answered) == Phase::In && phase == Phase::Probing {
-                    returns += 1;
-                }
-            }
-            failed += answered.version.failures - began;
+            let hour = plays::recovery(share, weight, rate, play);
+            failed += hour.failures;
+            returns += hour.returns;
         }
         (failed as f64 / plays as f64, returns as f64 / plays as f64)
     });

@@ -6,7 +6,7 @@
 //! The assumptions stand in `docs/guard.md` beside the tables.
 
 #[path = "simulation/mod.rs"]
-mod simulation;
+pub(crate) mod simulation;
 
 use std::fmt::Write;
 

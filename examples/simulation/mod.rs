@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each simulation uses a part of it")]
 
 pub mod forged;
+pub mod plays;
 pub mod scenarios;
 
 use cohort::config::{Config, Guard, Millis};

@@ -43,19 +43,26 @@ async def stays(lab: Lab, load: Load) -> None:
     await lab.watcher.out()
 
 
-async def test_a_minute_in_which_both_fail_and_are_slow_rolls_nothing_back(lab: Lab):
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param({"failure_ratio": 1.0, "failure_status": 503}, id="always-fail"),
+        pytest.param({"delay_ms": 150.0, "delay_ratio": 1.0}, id="are-always-slow"),
+        pytest.param({"failure_ratio": 0.5, "delay_ms": 150.0, "delay_ratio": 0.5}, id="do-half-of-both"),
+    ],
+)
+async def test_a_minute_in_which_both_versions_are_bad_rolls_nothing_back(lab: Lab, bad: dict[str, Any]):
     await lab.apply(guarded(guard={"slowerThan": "100ms", "maxSlowRatio": 0.05}))
-    before = failures(await lab.proxy.metrics())
     async with lab.load(rate=60) as load:
         await sends(load, 60)
-        bad = {"failure_ratio": 0.5, "delay_ms": 150.0, "delay_ratio": 0.5}
         await asyncio.gather(*(each.behave(**bad) for each in (lab.v1, lab.v2)))
-        began = load.elapsed
+        began, before = load.elapsed, len(load.answers)
         while load.elapsed < began + 60:
             await sends(load, 60)
             assert not held_out(await lab.proxy.metrics())
-        assert failures(await lab.proxy.metrics()) - before > 100
-        await lab.v1.behave(delay_ms=0.0)
+        ours = [answer for _, answer in load.answers[before:] if answer.version == "canary"]
+        assert sum(answer.status == 503 or answer.seconds > 0.1 for answer in ours) > 100
+        await lab.v1.behave(failure_ratio=0.0, delay_ms=0.0)
         await stays(lab, load)
 
 
