@@ -1,17 +1,19 @@
-"""Every configuration on docs/deciding.md loads into a real Envoy, and every row of its tables is what
-Envoy does."""
+"""Every configuration on docs/deciding.md loads into a real Envoy, and every row of its tables is what Envoy does, and
+what the command says."""
 
 from __future__ import annotations
 
 import json
 import re
+import subprocess
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Launch, config
 from lab.bootstrap import connection_manager
-from lab.envoy import REPOSITORY, Envoy
+from lab.envoy import COMMAND, REPOSITORY, Envoy
 from lab.wire import get
 
 
@@ -101,3 +103,61 @@ async def test_an_example_does_what_the_page_says(edge: Envoy, heading: str):
         assert (reply.one("x-version"), reply.one("x-reason")) == (row.version, row.reason), row
         service = "checkout-v2" if row.version == "canary" else "checkout-v1"
         assert reply.told["service"] == service, row
+
+
+def told(*arguments: str) -> list[dict[str, Any]]:
+    run = subprocess.run([COMMAND, *arguments, "--output", "json"], capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
+def written(example: Example, directory: Path) -> str:
+    file = directory / "config.json"
+    file.write_text(json.dumps(example.config))
+    return str(file)
+
+
+@pytest.mark.parametrize("heading", EXAMPLES)
+def test_explain_says_what_the_page_says(tmp_path: Path, heading: str):
+    example = EXAMPLES[heading]
+    file = written(example, tmp_path)
+    for row in example.rows:
+        arguments = ["--url", f"http://{row.host}{row.path}"]
+        for name, value in row.headers:
+            arguments += ["--address", value] if name == "x-forwarded-for" else ["-H", f"{name}: {value}"]
+        [decision] = told("explain", file, *arguments)
+        assert (decision["version"], decision["reason"]) == (row.version, row.reason), row
+
+
+def value(row: Row, source: dict[str, str]) -> str | None:
+    """What a request has at a plain source of a key."""
+    [(kind, name)] = source.items()
+    cookies = "; ".join(line for header, line in row.headers if header == "cookie").split("; ")
+    found = {
+        "header": dict(row.headers),
+        "cookie": dict(cookie.split("=", 1) for cookie in cookies if cookie),
+        "query": dict(part.split("=", 1) for part in row.path.partition("?")[2].split("&") if part),
+    }
+    return found[kind].get(name)
+
+
+def test_simulate_puts_every_key_of_the_page_where_the_page_says(tmp_path: Path):
+    simulated = 0
+    for example in EXAMPLES.values():
+        [first, *_] = example.config["rollouts"][0].get("hashKey", [{}])
+        sources = first.get("all", [first])
+        wanted = {}
+        for row in example.rows:
+            values = [value(row, source) for source in sources]
+            if row.reason == "HASH" and all(values):
+                wanted["\t".join(values)] = row.version
+        if not wanted:
+            continue
+        keys = tmp_path / "keys.txt"
+        keys.write_text("\n".join(wanted))
+        # Of several sources it takes the simplest: here the one that these rows have a value at.
+        [one] = example.config["rollouts"]
+        only = Example({**example.config, "rollouts": [{**one, "hashKey": [first]}]})
+        lines = told("simulate", written(only, tmp_path), "--keys-from", str(keys), "--list")
+        assert {line["key"]: line["version"] for line in lines} == wanted
+        simulated += len(lines)
+    assert simulated >= 8, "the page has that many keys"
