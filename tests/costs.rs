@@ -19,7 +19,7 @@ use cohort::config::Config;
 use cohort::engine::{decide, Plan, Request, Standing, Surroundings};
 use cohort::http::Headers;
 
-use support::growth::{browser, by_cookie, for_hosts, jar, rules, versions, Cost};
+use support::growth::{browser, by_cookie, for_any_host, for_hosts, jar, rules, versions, Cost};
 use support::*;
 
 struct Counting;
@@ -346,6 +346,47 @@ const RULE: u64 = 660;
 
 /// Fuel for one more byte of cookies.
 const COOKIE_BYTE: u64 = 16;
+
+/// `count` rollouts that take over what the baggage says.
+fn inheriting(count: usize) -> String {
+    let inherit = r#""inherit": {"addresses": ["10.0.0.0/8"], "baggage": true}, "hashKey""#;
+    for_any_host(count).replace(r#""hashKey""#, inherit)
+}
+
+#[test]
+fn baggage_costs_the_same_however_many_rollouts_inherit() {
+    for from in ["10.1.2.3:40000", "203.0.113.9:40000"] {
+        let of = |count, bytes: usize| {
+            fuel(
+                &inheriting(count),
+                &browser("/").from(from).header("baggage", "a=,".repeat(bytes / 3)),
+            )
+        };
+        let more = |count| of(count, 8192) - of(count, 64);
+        let (one, thirty) = (more(1), more(30));
+        println!("8 KiB of baggage from {from}: {one} fuel with one rollout, {thirty} with thirty");
+        assert!(thirty * 10 <= one * 12, "{one}, {thirty}");
+    }
+}
+
+#[test]
+fn a_long_text_is_looked_for_at_the_cost_of_a_short_one() {
+    for ignore_case in [false, true] {
+        let of = |length: usize| {
+            let part = format!(
+                r#"{{"contains": "{}b", "ignoreCase": {ignore_case}}}"#,
+                "a".repeat(length)
+            );
+            let rule = format!(
+                r#""rules": [{{"name": "r", "match": [{{"header": {{"x-h": {part}}}}}], "version": "canary"}}]"#
+            );
+            fuel(&checkout(&rule), &browser("/").header("x-h", "a".repeat(8192)))
+        };
+        let (short, long) = (of(20), of(2000));
+        println!("contains in 8 KiB, ignoreCase {ignore_case}: {short} fuel for 21 letters, {long} for 2,001");
+        assert!(long <= short * 2, "{short}, {long}");
+    }
+}
 
 #[test]
 fn a_pass_through_request_touches_nothing() {
