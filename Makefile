@@ -193,7 +193,7 @@ audit: $(TOOLS)/.done ## licences and origins of every crate, and known vulnerab
 .PHONY: bench
 bench: bench-$(WHAT) ## what a request costs beside other filters; WHAT=growth, guard, loading, memory and soak write docs/reports
 
-bench-proxy: target/cohort.wasm target/peers/noop.wasm $(VENV)/.done
+bench-proxy: target/cohort.wasm target/libcohort.so target/peers/noop.wasm target/peers/noop.so $(VENV)/.done
 	@export $(LAB); $(VENV)/bin/python benches/proxy.py $(ARGS)
 	@cargo bench --quiet --bench decide
 
@@ -217,6 +217,10 @@ target/peers/noop.wasm: $(wildcard benches/peers/src/*.rs) benches/peers/Cargo.t
 	@echo "== the filters to compare with"
 	@mkdir -p target/peers
 	@scripts/wasm.sh peers
+
+target/peers/noop.so: $(wildcard benches/peers/native/src/*.rs) benches/peers/native/Cargo.toml scripts/native.sh
+	@echo "== the native modules to compare with"
+	@scripts/native.sh peers
 
 #: Keep
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The native Envoy module: `native.sh build` leaves target/libcohort.so, `native.sh panics` the library of the test
-# that panics on request in target/panics/libcohort.so, `native.sh clippy` checks the edge, and `native.sh link ...`
-# is the linker of the other two.
+# that panics on request in target/panics/libcohort.so, `native.sh peers` the small modules of `make bench` in
+# target/peers, `native.sh clippy` checks the edge, and `native.sh link ...` is the linker of the others.
 #
 # TARGET names another machine, such as aarch64-unknown-linux-gnu (needs its library from rustup, and its linker:
 # Debian's gcc-aarch64-linux-gnu).
@@ -57,9 +57,20 @@ case $do in
         mkdir -p target/panics
         place "target/$target/debug/libcohort.so" target/panics/libcohort.so
         ;;
+    peers)
+        # They run on this machine only, beside what they are compared with.
+        mkdir -p target/peers
+        for peer in noop sets reads counts; do
+            features=()
+            [ $peer = noop ] || features=(--features $peer)
+            cargo build --quiet --release --manifest-path benches/peers/native/Cargo.toml \
+                --target-dir target/peers "${features[@]}"
+            cp target/peers/release/libnative_peers.so target/peers/$peer.so
+        done
+        ;;
     clippy) cargo clippy --quiet --lib --features native -- -D warnings ;;
     *)
-        say "usage: native.sh build|panics|clippy"
+        say "usage: native.sh build|panics|peers|clippy"
         exit 2
         ;;
 esac

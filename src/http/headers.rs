@@ -102,6 +102,28 @@ impl Headers {
         Self { bytes, fields, lengths }
     }
 
+    /// No headers yet, with room for so many of them that have so many bytes together.
+    pub fn with_room(count: usize, bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), fields: Vec::with_capacity(count), lengths: 0 }
+    }
+
+    /// Adds a line; its name is kept in lower case.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        let at = self.bytes.len();
+        self.bytes.extend_from_slice(name);
+        if let Some(name) = self.bytes.get_mut(at..) {
+            name.make_ascii_lowercase();
+        }
+        self.bytes.extend_from_slice(value);
+        self.lengths |= length_bit(name.len());
+        self.fields.push(Field {
+            name: at as u32,
+            name_len: name.len() as u32,
+            value: (at + name.len()) as u32,
+            value_len: value.len() as u32,
+        });
+    }
+
     /// Every header, name and value, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
         self.fields.iter().map(|field| {
@@ -143,17 +165,7 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
         let mut headers = Self::default();
         for (name, value) in pairs {
-            let (name, value) = (name.as_ref(), value.as_ref());
-            let at = headers.bytes.len() as u32;
-            headers.bytes.extend(name.iter().map(u8::to_ascii_lowercase));
-            headers.bytes.extend_from_slice(value);
-            headers.lengths |= length_bit(name.len());
-            headers.fields.push(Field {
-                name: at,
-                name_len: name.len() as u32,
-                value: at + name.len() as u32,
-                value_len: value.len() as u32,
-            });
+            headers.push(name.as_ref(), value.as_ref());
         }
         headers
     }

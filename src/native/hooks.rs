@@ -47,15 +47,16 @@ unsafe fn with_stream(
     // SAFETY: `filter_new` made the pointer, `filter_destroy` takes it, and Envoy calls the hooks of a stream one
     // after the other.
     let Some(open) = (unsafe { module.cast::<Open>().as_mut() }) else { return CONTINUE };
-    // Taken out meanwhile, so that a panic leaves none behind.
-    let Some(mut stream) = open.stream.take() else { return CONTINUE };
+    let Some(stream) = open.stream.as_mut() else { return CONTINUE };
     // SAFETY: the caller's promise.
     let handle = unsafe { StreamHandle::new(envoy) };
-    let settings = &open.settings;
-    open.stream = guarded(None, || {
-        act(&mut stream, &Proxy::stream(settings, handle));
-        Some(stream)
+    let went_well = guarded(false, || {
+        act(stream, &Proxy::stream(&open.settings, handle));
+        true
     });
+    if !went_well {
+        open.stream = None;
+    }
     CONTINUE
 }
 
@@ -117,6 +118,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(config: *const 
             let settings = unsafe { Arc::from_raw(config.cast::<Settings>()) };
             settings.ended.store(true, Ordering::Relaxed);
             settings.ticker.stop();
+            worker::let_go();
         }
     });
 }
@@ -190,17 +192,18 @@ extern "C" fn envoy_dynamic_module_on_http_filter_request_headers(
     _: bool,
 ) -> u32 {
     // SAFETY: both pointers are Envoy's for this stream.
-    unsafe {
-        if let Some(open) = module.cast::<Open>().as_mut() {
-            let handle = StreamHandle::new(envoy);
-            open.stream = guarded(None, || Some(worker::stream(&open.settings, handle)));
-        }
-        with_stream(envoy, module, |stream, proxy| {
-            stream.on_request_headers(proxy);
-            proxy.choose_route();
-            panic_if_asked(proxy);
-        })
-    }
+    let (open, handle) = unsafe { (module.cast::<Open>().as_mut(), StreamHandle::new(envoy)) };
+    let Some(open) = open else { return CONTINUE };
+    let settings = &open.settings;
+    open.stream = guarded(None, || {
+        let proxy = Proxy::stream(settings, handle);
+        let mut stream = worker::stream(settings, &proxy);
+        stream.on_request_headers(&proxy);
+        proxy.choose_route();
+        panic_if_asked(&proxy);
+        Some(stream)
+    });
+    CONTINUE
 }
 
 #[no_mangle]
@@ -240,7 +243,11 @@ extern "C" fn envoy_dynamic_module_on_http_filter_response_body(
     end_of_stream: bool,
 ) -> u32 {
     // SAFETY: both pointers are Envoy's for this stream.
-    unsafe { with_stream(envoy, module, |stream, _| stream.on_response_body(0, end_of_stream)) }
+    unsafe {
+        with_stream(envoy, module, |stream, proxy| {
+            stream.on_response_body(proxy.body_size(), end_of_stream);
+        })
+    }
 }
 
 #[no_mangle]

@@ -1,6 +1,6 @@
 //! [`Host`] on top of Envoy's callbacks and of what the process shares.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,6 +12,10 @@ use crate::http::{address, Headers};
 use super::abi::{self, Attribute, Map, StreamHandle};
 use super::process;
 use super::settings::Settings;
+
+/// How the names begin of what instances of this filter leave on a stream for each other. A native one sees what
+/// native ones leave: what a Wasm filter leaves is of another kind.
+const MARK: &str = "cohort.";
 
 /// Envoy, seen from one hook.
 pub struct Proxy<'a> {
@@ -29,6 +33,8 @@ pub struct Proxy<'a> {
     routed: Cell<bool>,
     /// The body of the answer that is being handed over, where it was not too long to be copied.
     pub answer: Cell<Option<Vec<u8>>>,
+    /// When the hook first asked for the time: it is over before the time matters again.
+    monotonic: OnceCell<u64>,
 }
 
 impl<'a> Proxy<'a> {
@@ -42,6 +48,7 @@ impl<'a> Proxy<'a> {
             late: Cell::new(false),
             routed: Cell::new(false),
             answer: Cell::default(),
+            monotonic: OnceCell::new(),
         }
     }
 
@@ -78,6 +85,11 @@ impl<'a> Proxy<'a> {
         }
     }
 
+    /// How much of the answer's body the hook is called with.
+    pub fn body_size(&self) -> usize {
+        self.stream.map_or(0, StreamHandle::response_body_size)
+    }
+
     /// At the end of the hook of the request's headers.
     pub fn choose_route(&self) {
         if let Some(stream) = self.stream.filter(|_| self.routed.get()) {
@@ -111,7 +123,7 @@ impl Host for Proxy<'_> {
     }
 
     fn monotonic(&self) -> u64 {
-        process::monotonic()
+        *self.monotonic.get_or_init(process::monotonic)
     }
 
     /// A variable of the process: a library has no environment of its own.
@@ -155,12 +167,17 @@ impl Host for Proxy<'_> {
         self.set(Map::RequestTrailers, name, None);
     }
 
-    /// A native module cannot leave anything on a stream for another filter. So of two Cohorts in one chain
-    /// a native one does not see what the other one decided.
-    fn mark(&self, _: &str) {}
+    fn mark(&self, name: &str) {
+        let Some(stream) = self.stream else { return };
+        let key = format!("{MARK}{name}");
+        // Envoy takes a key once, and complains of a second time.
+        if !stream.has_state(&key) {
+            stream.set_state(&key, b"1");
+        }
+    }
 
-    fn is_marked(&self, _: &str) -> bool {
-        false
+    fn is_marked(&self, name: &str) -> bool {
+        self.stream.is_some_and(|stream| stream.has_state(&format!("{MARK}{name}")))
     }
 
     fn response_headers(&self) -> Headers {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use crate::config::Millis;
 use crate::filter::{Host, Identity, MetricKind, Plugin, Stream};
 
-use super::abi::StreamHandle;
 use super::host::Proxy;
 use super::metrics::PANICS;
 use super::process;
@@ -41,24 +40,21 @@ impl Loaded {
             let mut plugin = Plugin::new();
             // Whether it is accepted was said when Envoy asked: by now it is in force.
             plugin.on_configure(proxy, &settings.bytes);
-            let now = process::monotonic() / 1_000_000;
             let period = proxy.period.take().unwrap_or(0);
             let loaded = Rc::new(Self {
                 settings: Arc::clone(settings),
                 plugin,
                 period: Cell::new(period),
-                ticked: Cell::new(now),
+                ticked: Cell::new(proxy.monotonic() / 1_000_000),
             });
-            LOADED.with_borrow_mut(|all| {
-                all.retain(|one| !one.settings.ended.load(Ordering::Relaxed));
-                all.push(Rc::clone(&loaded));
-            });
+            LOADED.with_borrow_mut(|all| all.push(Rc::clone(&loaded)));
+            let_go();
             loaded
         })
     }
 
     fn tick(&self, proxy: &Proxy<'_>) {
-        self.ticked.set(process::monotonic() / 1_000_000);
+        self.ticked.set(proxy.monotonic() / 1_000_000);
         self.plugin.on_tick(proxy);
         if let Some(period) = proxy.period.take() {
             self.period.set(period);
@@ -66,14 +62,28 @@ impl Loaded {
     }
 }
 
+/// Lets go of what this thread has of configurations that Envoy ended. Their metrics are not touched any more:
+/// Envoy forgets those with the configuration.
+pub fn let_go() {
+    let ended = LOADED.with_borrow_mut(|all| {
+        let (ended, alive): (Vec<_>, Vec<_>) = std::mem::take(all)
+            .into_iter()
+            .partition(|one| one.settings.ended.load(Ordering::Relaxed));
+        *all = alive;
+        ended
+    });
+    for one in ended {
+        one.plugin.on_delete(&Proxy::apart(&one.settings));
+    }
+}
+
 /// A new stream. A worker has no clock that wakes it: its ticks come with its requests, before they are decided.
-pub fn stream(settings: &Arc<Settings>, handle: StreamHandle) -> Stream {
-    let proxy = Proxy::stream(settings, handle);
-    let loaded = Loaded::of(settings, &proxy);
-    let now = process::monotonic() / 1_000_000;
+pub fn stream(settings: &Arc<Settings>, proxy: &Proxy<'_>) -> Stream {
+    let loaded = Loaded::of(settings, proxy);
+    let now = proxy.monotonic() / 1_000_000;
     let period = loaded.period.get();
     if period > 0 && now.saturating_sub(loaded.ticked.get()) >= period {
-        loaded.tick(&proxy);
+        loaded.tick(proxy);
     }
     loaded.plugin.stream()
 }

@@ -83,6 +83,9 @@ pub enum Map {
     ResponseTrailers = 3,
 }
 
+/// The part of an answer's body that a hook is called with, by its place in the interface's list.
+pub const RECEIVED_RESPONSE_BODY: u32 = 2;
+
 /// Attributes of a stream, by their place in the interface's list.
 #[derive(Clone, Copy)]
 #[repr(u32)]
@@ -141,7 +144,10 @@ callbacks! {
     http_get_header: fn(Stream, u32, ModuleBuffer, *mut EnvoyBuffer, usize, *mut usize) -> bool;
     http_set_header: fn(Stream, u32, ModuleBuffer, ModuleBuffer) -> bool;
     http_add_header: fn(Stream, u32, ModuleBuffer, ModuleBuffer) -> bool;
+    http_get_body_size: fn(Stream, u32) -> usize;
     http_clear_route_cache: fn(Stream);
+    http_set_filter_state_bytes: fn(Stream, ModuleBuffer, ModuleBuffer) -> bool;
+    http_get_filter_state_bytes: fn(Stream, ModuleBuffer, *mut EnvoyBuffer) -> bool;
     http_filter_get_attribute_string: fn(Stream, u32, *mut EnvoyBuffer) -> bool;
     http_filter_get_attribute_int: fn(Stream, u32, *mut u64) -> bool;
     http_filter_config_define_counter: fn(Config, ModuleBuffer, *mut ModuleBuffer, usize, *mut usize) -> u32;

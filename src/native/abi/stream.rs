@@ -4,7 +4,10 @@ use smallvec::SmallVec;
 
 use crate::http::Headers;
 
-use super::{bytes, change, Attribute, EnvoyBuffer, Header, Map, ModuleBuffer, Stream, CALLBACKS};
+use super::{
+    bytes, change, Attribute, EnvoyBuffer, Header, Map, ModuleBuffer, Stream, CALLBACKS,
+    RECEIVED_RESPONSE_BODY,
+};
 
 /// A stream, while one of its hooks runs.
 #[derive(Clone, Copy)]
@@ -33,10 +36,12 @@ impl StreamHandle {
         if !unsafe { (callbacks.http_get_headers)(self.0, map as u32, lines.as_mut_ptr()) } {
             return Headers::default();
         }
-        let lines = lines.iter();
-        lines
-            .map(|line| (bytes(line.name, line.name_length), bytes(line.value, line.value_length)))
-            .collect()
+        let size = lines.iter().map(|line| line.name_length + line.value_length).sum();
+        let mut headers = Headers::with_room(count, size);
+        for line in &lines {
+            headers.push(bytes(line.name, line.name_length), bytes(line.value, line.value_length));
+        }
+        headers
     }
 
     /// A copy of the first line of a header.
@@ -79,6 +84,35 @@ impl StreamHandle {
                 (callbacks.http_add_header)(self.0, map as u32, name, ModuleBuffer::of(value))
             };
         }
+    }
+
+    /// How many bytes of the answer's body the hook that runs is called with.
+    pub fn response_body_size(self) -> usize {
+        // SAFETY: the stream is alive.
+        CALLBACKS.get().map_or(0, |callbacks| unsafe {
+            (callbacks.http_get_body_size)(self.0, RECEIVED_RESPONSE_BODY)
+        })
+    }
+
+    /// Leaves a value for other filters of the stream, once.
+    pub fn set_state(self, key: &str, value: &[u8]) {
+        let key = ModuleBuffer::of(key.as_bytes());
+        if let Some(callbacks) = CALLBACKS.get() {
+            // SAFETY: the stream is alive, and the buffers are those of live slices.
+            unsafe {
+                (callbacks.http_set_filter_state_bytes)(self.0, key, ModuleBuffer::of(value))
+            };
+        }
+    }
+
+    /// Whether a native module has left a value for other filters of the stream.
+    pub fn has_state(self, key: &str) -> bool {
+        let key = ModuleBuffer::of(key.as_bytes());
+        let mut value = EnvoyBuffer::EMPTY;
+        // SAFETY: the stream is alive, the name is a live string, and so is the place for the value.
+        CALLBACKS.get().is_some_and(|callbacks| unsafe {
+            (callbacks.http_get_filter_state_bytes)(self.0, key, &mut value)
+        })
     }
 
     /// Has Envoy choose the route anew.
