@@ -10,6 +10,8 @@ MAKEFLAGS += --no-builtin-rules
 ENVOY_VERSION ?= 1.40.0
 # What `make test-matrix` runs the same tests on. (1.38.3 from PyPI was built without V8.)
 ENVOY_VERSIONS ?= 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
+# The last Envoy that is too old for the native module, and the oldest that is not.
+NATIVE_ENVOYS := 1.38.2 1.39.3
 # Which Python makes target/venv (3.10 or newer).
 PYTHON ?= python3
 # How many tests on a real Envoy run side by side. Most of them wait for something most of the time.
@@ -124,11 +126,13 @@ page: ## who gets what, on a page in a browser, until Ctrl-C
 
 .PHONY: test
 test: target/libcohort.so target/panics/libcohort.so test-rust test-proxy ## every test: of the code, and of the filter in a real Envoy
+	@$(MAKE) --no-print-directory test-native ARGS="-m edges"
 
 .PHONY: test-rust
 test-rust: target/cohort.wasm ## the tests of the code
 	@echo "== tests of the code"
 	@$(TESTED) COHORT_MUTATIONS="$(CURDIR)/target/mutations.jsonl" cargo test --quiet --no-fail-fast
+	@cargo test --quiet --lib --features native native::
 	@touch target/debug/cohort
 
 .PHONY: test-proxy
@@ -160,8 +164,12 @@ test-matrix: $(BUILT) $(VENV)/.done ## the tests on a real Envoy, on every Envoy
 
 .PHONY: test-native
 test-native: $(BUILT) target/libcohort.so target/panics/libcohort.so $(VENV)/.done ## the tests on a real Envoy, with the native module
-	@export $(LAB) $(TESTED) COHORT_EDGE=native; \
-	$(VENV)/bin/pytest tests/proxy --ignore tests/proxy/istio --ignore tests/proxy/demo $(CACHE) -n $(JOBS) $(ARGS)
+	@export $(LAB) $(TESTED) COHORT_EDGE=native; echo "== tests of the native module"; \
+	for version in $(NATIVE_ENVOYS); do scripts/envoy.sh $$version > /dev/null; done; \
+	exec $(VENV)/bin/pytest tests/proxy --ignore tests/proxy/istio --ignore tests/proxy/demo $(CACHE) -n $(JOBS) $(ARGS)
+
+.PHONY: test-edges
+test-edges: test-proxy test-native ## the tests on a real Envoy, all of them on both edges
 
 .PHONY: test-dates
 test-dates: $(BUILT) $(VENV)/.done ## the tests that look at the clock, three years ahead and on a leap day

@@ -64,9 +64,18 @@ def module() -> Path:
     return path
 
 
+def any_library() -> bool:
+    """Whether there is a native module to load."""
+    return _library().exists()
+
+
+def _library() -> Path:
+    return Path(os.environ.get("COHORT_NATIVE") or REPOSITORY / "target" / "libcohort.so").resolve()
+
+
 def library() -> Path:
     """The native module to load: what the variable COHORT_NATIVE names, else `target/libcohort.so`."""
-    path = Path(os.environ.get("COHORT_NATIVE") or REPOSITORY / "target" / "libcohort.so").resolve()
+    path = _library()
     if not path.exists():
         raise EnvoyFailed(f"no native module at {path}: run `make native`")
     return path
@@ -369,11 +378,14 @@ class Envoy:
         """The live filter file. Whoever edits it by hand moves the new one into place."""
         return self.watched / "filter.yaml"
 
+    def for_edge(self, file: dict[str, Any]) -> dict[str, Any]:
+        """A filter file of the Wasm filter as this Envoy's edge has it."""
+        return boots.native(file, self.native or library()) if self.edge == "native" else file
+
     def _write_filter(self) -> bool:
         """Whether the file says what it said before."""
         before = self.filter_path.read_text() if self.filter_path.exists() else None
-        native = self.edge == "native"
-        _replace(self.filter_path, boots.native(self.filter, self.native or library()) if native else self.filter)
+        _replace(self.filter_path, self.for_edge(self.filter))
         return before == self.filter_path.read_text()
 
     def _write_endpoints(self, name: str, addresses: list[Address]) -> None:

@@ -24,6 +24,8 @@ pub struct Proxy<'a> {
     stream: Option<StreamHandle>,
     /// In a thread that is not Envoy's, what was counted there: its metrics can be touched only from its own.
     apart: Option<RefCell<Vec<(MetricId, u64)>>>,
+    /// Whether what all share may be written: not by a thread that does not know how things stand.
+    pub writes: bool,
     /// The period of ticks that was asked for.
     pub period: Cell<Option<Millis>>,
     /// Whether a newer configuration came to this thread before this one did. It then goes by itself: the records
@@ -44,6 +46,7 @@ impl<'a> Proxy<'a> {
             settings,
             stream: None,
             apart: None,
+            writes: true,
             period: Cell::new(None),
             late: Cell::new(false),
             routed: Cell::new(false),
@@ -249,7 +252,7 @@ impl Host for Proxy<'_> {
     }
 
     fn set_shared(&self, key: &str, value: &[u8], ticket: Option<u32>) -> bool {
-        process::set_record(key, value, ticket)
+        self.writes && process::set_record(key, value, ticket)
     }
 
     /// Only the main thread's ticks send calls: a worker has no place for the answer.

@@ -114,6 +114,25 @@ pub fn series(id: MetricId) -> Option<&'static Series> {
     })
 }
 
+/// What was counted where no configuration stayed that could tell Envoy.
+static UNTOLD: Mutex<Vec<(MetricId, u64)>> = Mutex::new(Vec::new());
+
+/// Leaves what was counted for the next tick of a configuration of the same filter.
+pub fn leave_untold(counted: Vec<(MetricId, u64)>) {
+    lock(&UNTOLD).extend(counted);
+}
+
+/// What was left of the counters of `plugin`.
+pub fn take_untold(plugin: &str) -> Vec<(MetricId, u64)> {
+    let untold = &mut *lock(&UNTOLD);
+    let is_mine = |(id, _): &(MetricId, u64)| {
+        series(*id).is_some_and(|series| series.values.first() == Some(&plugin))
+    };
+    let (mine, others) = std::mem::take(untold).into_iter().partition(is_mine);
+    *untold = others;
+    mine
+}
+
 /// Panics that a hook has caught.
 static PANICS: AtomicU64 = AtomicU64::new(0);
 

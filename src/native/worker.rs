@@ -23,6 +23,8 @@ struct Loaded {
 }
 
 thread_local! {
+    /// Whether this is Envoy's main thread.
+    static IS_MAIN: Cell<bool> = const { Cell::new(false) };
     static LOADED: RefCell<Vec<Rc<Loaded>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -63,7 +65,7 @@ impl Loaded {
 }
 
 /// Lets go of what this thread has of configurations that Envoy ended. Their metrics are not touched any more:
-/// Envoy forgets those with the configuration.
+/// Envoy forgets those with the configuration. That the filter is gone altogether, the main thread alone knows.
 pub fn let_go() {
     let ended = LOADED.with_borrow_mut(|all| {
         let (ended, alive): (Vec<_>, Vec<_>) = std::mem::take(all)
@@ -73,7 +75,9 @@ pub fn let_go() {
         ended
     });
     for one in ended {
-        one.plugin.on_delete(&Proxy::apart(&one.settings));
+        let mut proxy = Proxy::apart(&one.settings);
+        proxy.writes = IS_MAIN.get();
+        one.plugin.on_delete(&proxy);
     }
 }
 
@@ -99,13 +103,14 @@ pub fn accepts(settings: &Settings) -> bool {
         thread.join()
     });
     let (accepted, counted) = asked.unwrap_or_default();
-    let proxy = Proxy::main(settings);
-    counted.into_iter().for_each(|(counter, by)| proxy.tell(counter, by));
+    // Envoy forgets what one counts that it is about to drop.
+    process::leave_untold(counted);
     accepted
 }
 
 /// Loads a configuration that was accepted into the main thread, and has it tick.
 pub fn start(settings: &Arc<Settings>) {
+    IS_MAIN.set(true);
     let proxy = Proxy::main(settings);
     proxy.keep_counters();
     let loaded = Loaded::of(settings, &proxy);
@@ -122,9 +127,12 @@ pub fn tick(settings: &Arc<Settings>) {
     let loaded = Loaded::of(settings, &proxy);
     loaded.tick(&proxy);
     settings.ticker.set_period(loaded.period.get());
+    let plugin = Identity::of(&proxy).plugin;
+    for (counter, by) in process::take_untold(&plugin) {
+        proxy.tell(counter, by);
+    }
     let panics = process::take_panics();
     if panics > 0 {
-        let plugin = Identity::of(&proxy).plugin;
         let series = format!("{PANICS}.plugin=.={plugin};.;");
         if let Some(id) = proxy.define_metric(MetricKind::Counter, &series) {
             proxy.increment(id, panics);
@@ -138,5 +146,86 @@ pub fn answered(settings: &Arc<Settings>, token: u64, status: Option<u16>, body:
     proxy.answer.set(body);
     if let Ok(token) = u32::try_from(token) {
         Loaded::of(settings, &proxy).plugin.on_call_response(&proxy, token, status);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::abi::ConfigHandle;
+    use super::*;
+    use crate::filter::Shared;
+
+    const CONFIG: &[u8] =
+        br#"{"rollouts": [{"name": "r", "versions": [{"name": "a"}, {"name": "b", "weight": 1}],
+        "hashKey": [{"header": "x-user-id"}]}]}"#;
+
+    fn settings(name: &str, bytes: &[u8]) -> Arc<Settings> {
+        Arc::new(Settings::new(ConfigHandle::nobody(), name.into(), bytes.to_vec()))
+    }
+
+    /// Ends a configuration as Envoy does, in the thread that calls it.
+    fn end(settings: &Settings) {
+        settings.ended.store(true, Ordering::Relaxed);
+        settings.ticker.stop();
+        let_go();
+    }
+
+    fn loaded() -> usize {
+        LOADED.with_borrow(Vec::len)
+    }
+
+    /// Whether the filter has left a sign of life that stands.
+    fn is_alive(name: &str) -> bool {
+        let key = format!("{}/alive", Identity::of(&Proxy::main(&settings(name, b""))).records);
+        matches!(process::record(&key), Shared::Value(bytes, _) if !bytes.is_empty())
+    }
+
+    #[test]
+    fn a_thread_lets_go_of_what_has_ended_and_the_main_thread_says_when_the_filter_is_gone() {
+        let name = "let-go";
+        let first = settings(name, CONFIG);
+        assert!(accepts(&first));
+        start(&first);
+        let second = settings(name, CONFIG);
+        start(&second);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                stream(&first, &Proxy::main(&first));
+                assert_eq!(loaded(), 1);
+                end(&first);
+                assert_eq!(loaded(), 0, "another thread may end it too");
+                assert!(
+                    is_alive(name),
+                    "this thread has not met the second one yet, and does not know"
+                );
+                stream(&second, &Proxy::main(&second));
+                assert_eq!(loaded(), 1);
+            });
+        });
+        let_go();
+        assert_eq!(loaded(), 1);
+        assert!(is_alive(name));
+        end(&second);
+        assert_eq!(loaded(), 0);
+        assert!(!is_alive(name));
+        // A bad configuration is a first one now, and is taken.
+        assert!(accepts(&settings(name, b"{")));
+    }
+
+    #[test]
+    fn what_a_refused_configuration_counted_is_told_by_the_next_tick_of_its_filter() {
+        let name = "untold";
+        let good = settings(name, CONFIG);
+        start(&good);
+        assert!(!accepts(&settings(name, b"{")), "an update");
+        let plugin = Identity::of(&Proxy::main(&good)).plugin;
+        let untold: Vec<u64> =
+            process::take_untold(&plugin).into_iter().map(|(_, by)| by).collect();
+        assert_eq!(untold.iter().sum::<u64>(), 1);
+        process::take_untold("another");
+        assert!(!accepts(&settings(name, b"[")));
+        tick(&good);
+        assert!(process::take_untold(&plugin).is_empty(), "the tick has told it");
+        end(&good);
     }
 }

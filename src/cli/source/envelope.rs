@@ -198,25 +198,28 @@ pub fn resource(kind: &str, document: &Node) -> Vec<Problem> {
 pub fn plugin(plugin: &Node) -> Vec<Problem> {
     let mut problems = Vec::new();
     check(&PLUGIN, plugin, "config", &mut problems);
-    if let Some(any) = plugin.get("configuration") {
-        let kind = any.get("@type").and_then(Node::text);
-        let is_known = |kind: &str| {
-            ["StringValue", "Struct", "BytesValue"]
-                .iter()
-                .any(|name| kind.ends_with(&format!("google.protobuf.{name}")))
-        };
-        let found = match kind {
-            None => "no @type".to_owned(),
-            Some(kind) if !is_known(kind) => shortened(kind),
-            Some(_) if any.get("value").is_none() && any.members().len() > 1 => {
-                "no value".to_owned()
-            }
-            Some(_) => return problems,
-        };
-        let allowed = "an \"@type\" of google.protobuf.StringValue or Struct, with the configuration under value";
-        problems.push(Problem::outside(any, "config.configuration", found, allowed.into(), None));
+    if let Some(configuration) = plugin.get("configuration") {
+        problems.extend(any(configuration, "config.configuration"));
     }
     problems
+}
+
+/// What is wrong with the protobuf `Any` at `path` that holds a configuration.
+pub fn any(any: &Node, path: &str) -> Vec<Problem> {
+    let is_known = |kind: &str| {
+        ["StringValue", "Struct", "BytesValue"]
+            .iter()
+            .any(|name| kind.ends_with(&format!("google.protobuf.{name}")))
+    };
+    let found = match any.get("@type").and_then(Node::text) {
+        None => "no @type".to_owned(),
+        Some(kind) if !is_known(kind) => shortened(kind),
+        Some(_) if any.get("value").is_none() && any.members().len() > 1 => "no value".to_owned(),
+        Some(_) => return Vec::new(),
+    };
+    let allowed =
+        "an \"@type\" of google.protobuf.StringValue or Struct, with the configuration under value";
+    vec![Problem::outside(any, path, found, allowed.into(), None)]
 }
 
 fn check(shape: &Shape, node: &Node, path: &str, problems: &mut Vec<Problem>) {

@@ -201,6 +201,8 @@ struct Named {
     name: Option<String>,
     /// Whether the nearest `@type` (or `type_url`) is a Wasm filter's or service's.
     is_wasm: bool,
+    /// Whether it is that of a filter in a dynamic module, as the native module is one.
+    is_module: bool,
     /// The place of the nearest connection manager.
     chain: String,
 }
@@ -223,9 +225,14 @@ fn envoy(node: &Node, outer: &Named, all: &mut Vec<Found>) {
     // A TypedStruct has the type that counts beside its own.
     let kind = text("type_url").or(text("typeUrl")).or(text("@type"));
     here.is_wasm = kind.map_or(here.is_wasm, is_wasm_type);
+    here.is_module = kind.map_or(here.is_module, is_module_type);
     for member in node.members() {
         if here.is_wasm && member.key == "config" {
             plugin(&member.value, &here, all);
+        } else if here.is_module
+            && ["dynamic_module_config", "dynamicModuleConfig"].contains(&member.key.as_str())
+        {
+            module(node, &member.value, &here, all);
         } else {
             envoy(&member.value, &here, all);
         }
@@ -244,6 +251,10 @@ fn is_wasm_type(url: &str) -> bool {
     url.ends_with(".wasm.v3.Wasm") || url.ends_with(".wasm.v3.WasmService")
 }
 
+fn is_module_type(url: &str) -> bool {
+    url.ends_with(".http.dynamic_modules.v3.DynamicModuleFilter")
+}
+
 /// Whether an object is an Envoy Wasm `PluginConfig` by its keys.
 fn is_plugin(node: &Node) -> bool {
     either(node, "vm_config", "vmConfig").is_some_and(|vm| !vm.members().is_empty())
@@ -252,7 +263,8 @@ fn is_plugin(node: &Node) -> bool {
 /// A filter whose configuration comes by discovery.
 fn discovered(discovery: &Node, named: &Named, all: &mut Vec<Found>) {
     let types = either(discovery, "type_urls", "typeUrls").map(Node::items).unwrap_or_default();
-    if types.iter().filter_map(Node::text).any(is_wasm_type) {
+    let is_known = |url| is_wasm_type(url) || is_module_type(url);
+    if types.iter().filter_map(Node::text).any(is_known) {
         all.push(Found {
             carrier: Some(labelled(named.name.as_deref())),
             at: discovery.at,
@@ -270,8 +282,30 @@ fn labelled(name: Option<&str>) -> String {
 
 fn plugin(node: &Node, named: &Named, all: &mut Vec<Found>) {
     let own = ["name", "root_id", "rootId"].map(|key| node.get(key).and_then(Node::text));
-    let label = named.name.as_deref().or(own[0]);
-    let configuration = node.get("configuration");
+    let code = either(node, "vm_config", "vmConfig").and_then(|vm| vm.get("code"));
+    let envelope = envelope::plugin(node);
+    filter(node, node.get("configuration"), &own, code, envelope, named, all);
+}
+
+/// A filter in a dynamic module.
+fn module(node: &Node, module: &Node, named: &Named, all: &mut Vec<Found>) {
+    let own = [either(node, "filter_name", "filterName").and_then(Node::text)];
+    let configuration = either(node, "filter_config", "filterConfig");
+    let envelope = configuration.map(|any| envelope::any(any, "filter_config")).unwrap_or_default();
+    filter(node, configuration, &own, Some(module), envelope, named, all);
+}
+
+/// A filter of Envoy's with its configuration, its own names and where its code comes from.
+fn filter(
+    node: &Node,
+    configuration: Option<&Node>,
+    own: &[Option<&str>],
+    code: Option<&Node>,
+    envelope: Vec<Problem>,
+    named: &Named,
+    all: &mut Vec<Found>,
+) {
+    let label = named.name.as_deref().or(own.first().copied().flatten());
     let body = match configuration {
         Some(any) => any_of(any),
         None => Body::Text(String::new(), None),
@@ -281,14 +315,13 @@ fn plugin(node: &Node, named: &Named, all: &mut Vec<Found>) {
         Body::Text(text, _) => text.contains("\"rollouts\"") || text.contains("\"segments\""),
         Body::Discovered => false,
     };
-    let code = either(node, "vm_config", "vmConfig").and_then(|vm| vm.get("code"));
-    let named_so = own.into_iter().flatten().chain(named.name.as_deref()).any(is_our_name);
+    let named_so = own.iter().flatten().copied().chain(named.name.as_deref()).any(is_our_name);
     all.push(Found {
         carrier: Some(labelled(label)),
         at: configuration.unwrap_or(node).at,
         ours: keys || named_so || code.is_some_and(mentions_us),
         body,
-        envelope: envelope::plugin(node),
+        envelope,
         chain: named.chain.clone(),
     });
 }
@@ -430,5 +463,32 @@ mod tests {
             "Envoy filter: text {}"
         );
         assert_eq!(body(&format!("{{{}}}", any("StringValue"))), "Envoy filter: text ");
+    }
+
+    #[test]
+    fn a_filter_in_a_dynamic_module_carries_a_configuration_as_a_wasm_filter_does() {
+        let kind = "envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
+        let any = "{'@type': type.googleapis.com/google.protobuf.StringValue, value: '{\"rollouts\": []}'}";
+        let path = |file: &str| format!("{{module: {{local: {{filename: /usr/lib/{file}.so}}}}}}");
+        let ours = format!(
+            "{{name: f, typed_config: {{'@type': type.googleapis.com/{kind}, filter_config: {any}, \
+              dynamic_module_config: {}, filter_name: f}}}}",
+            path("other")
+        );
+        assert_eq!(
+            found(&format!("resources: [{ours}]")),
+            ["Envoy filter f: text {\"rollouts\": []}"]
+        );
+        // By the file's name alone, in protobuf's other spelling, without a configuration.
+        let empty = format!(
+            "{{name: f, typedConfig: {{'@type': type.googleapis.com/{kind}, dynamicModuleConfig: {}}}}}",
+            path("libcohort")
+        );
+        assert_eq!(found(&format!("http_filters: [{empty}]")), ["Envoy filter f: text "]);
+        let other = empty.replace("libcohort", "other");
+        assert!(found(&format!("http_filters: [{other}]")).is_empty());
+        let discovered =
+            format!("http_filters: [{{name: cohort, config_discovery: {{type_urls: [{kind}]}}}}]");
+        assert_eq!(found(&discovered), ["Envoy filter cohort: discovered"]);
     }
 }

@@ -197,10 +197,10 @@ pub fn log(level: u32, message: &str) {
     }
 }
 
-/// Whether Envoy logs at this level.
+/// Whether Envoy logs at this level. Before the callbacks are found, whatever is said matters.
 pub fn logs(level: u32) -> bool {
     // SAFETY: no pointers.
-    CALLBACKS.get().is_some_and(|callbacks| unsafe { (callbacks.log_enabled)(level) })
+    CALLBACKS.get().is_none_or(|callbacks| unsafe { (callbacks.log_enabled)(level) })
 }
 
 /// 16 bytes from the system's source of randomness.

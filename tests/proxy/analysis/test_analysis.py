@@ -169,6 +169,7 @@ async def test_a_version_that_only_the_fleet_shows_to_be_bad_leaves_every_proxy(
         await v2.behave(failure_ratio=0.0)
 
 
+@pytest.mark.edges
 async def test_a_business_figure_that_falls_takes_the_version_out_and_none_does_not(
     launch: Launch, server: MetricsServer
 ):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -17,11 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from by_file import ByFile
 from conftest import config, rollout
 from lab import arithmetic, bootstrap
 from lab.bootstrap import Address
-from lab.envoy import ConfigRefused, Envoy, module, version
+from lab.envoy import ConfigRefused, Envoy, any_library, edge, library, module, version
 from lab.service import Service
 from lab.until import until
 from lab.wire import Connection
@@ -208,6 +210,7 @@ BAD = [
 ]
 
 
+@pytest.mark.edges
 async def test_hundreds_of_changes_good_bad_good_lose_nothing_and_close_nothing():
     at_random = random.Random(1)
     async with under_load(30) as (proxy, traffic):
@@ -265,6 +268,8 @@ def report(changes: int, refused: int, seconds: float, traffic: Traffic, after: 
 async def test_another_build_of_the_module_takes_over_and_loses_nothing(tmp_path: Path):
     """The same code under other bytes in another file: to Envoy a new module, with new VMs. The old ones go
     with their last stream."""
+    if edge() != "wasm":
+        pytest.skip("of VMs; the native module's counterpart is the next test")
     build = tmp_path / "cohort-2.wasm"
     build.write_bytes(with_custom_section(module().read_bytes(), b"build-2"))
     async with under_load(30) as (proxy, traffic):
@@ -282,6 +287,30 @@ async def test_another_build_of_the_module_takes_over_and_loses_nothing(tmp_path
             made, earlier = await vms("created"), made
             assert made > earlier, "new VMs"
         await until(lambda: vms("active"), "the old VMs gone", holds=lambda now: now <= active)
+        after = await closed(proxy)
+    assert after == before
+    traffic.check([Epoch(30, 0.0)])
+    traffic.check_crossed(changes)
+
+
+async def test_another_build_of_the_native_module_takes_over_and_loses_nothing(tmp_path: Path):
+    """The same library under another name is another one to Envoy, and runs beside the old one until that has
+    ended its last stream."""
+    if not any_library():
+        pytest.skip("no native module: make native")
+    builds = [tmp_path / f"libcohort-{number}.so" for number in range(3)]
+    for build in builds:
+        shutil.copy(library(), build)
+    async with under_load(30, edge="native", native=builds[0]) as (proxy, traffic):
+        before, changes = await closed(proxy), []
+        for build in builds[1:]:
+            await traffic.slow_in_flight()
+            changes.append(time.monotonic())
+            assert str(build) not in Path(f"/proc/{proxy.pid}/maps").read_text()
+            proxy.native = build
+            await proxy.apply_filter()
+            assert str(build) in Path(f"/proc/{proxy.pid}/maps").read_text(), "the new library is loaded"
+            await traffic.everyone(lambda one, since=changes[-1]: one.began > since)
         after = await closed(proxy)
     assert after == before
     traffic.check([Epoch(30, 0.0)])

@@ -290,7 +290,8 @@ async def falls_by_its_log(lab: Lab, load: Load) -> None:
 
 
 async def test_a_guard_needs_none_of_the_proxy_s_counters(launch: Launch, v1: Service, v2: Service):
-    matcher = {"exclusion_list": {"patterns": [{"prefix": "wasmcustom.cohort_"}]}}
+    prefixes = ("wasmcustom.cohort_", "dynamicmodulescustom.cohort_")
+    matcher = {"exclusion_list": {"patterns": [{"prefix": prefix} for prefix in prefixes]}}
     proxy = await two_workers(launch, config=config(guarded()), stats_matcher=matcher)
     async with a_lab(proxy, v1, v2) as lab, lab.load() as load:
         await sends(load, 120)

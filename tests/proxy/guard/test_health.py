@@ -71,6 +71,7 @@ async def everybody(proxy: Envoy, who: list[str]) -> dict[str, Answer]:
     return await ask(proxy.url, who, fresh=True, concurrency=8)
 
 
+@pytest.mark.edges
 async def test_a_version_that_gets_unready_is_out_after_the_threshold_and_back_after_the_other(
     shared: Envoy, canary: Service
 ):
@@ -125,6 +126,7 @@ async def test_fewer_bad_answers_than_the_threshold_hold_nothing_out(shared: Env
     await shared.metrics_when(lambda m: held_out(m) == 1, "held out by the first answer")
 
 
+@pytest.mark.edges
 async def test_one_worker_polls_for_all(shared: Envoy, canary: Service):
     one = checked(interval="1s")
     await shared.configure(config(one))

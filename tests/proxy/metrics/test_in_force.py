@@ -27,8 +27,8 @@ class Changing(ByFile):
         manager = bootstrap.connection_manager({"static_resources": {"listeners": [listener]}})
         filter_of = copy.deepcopy(self.filter)
         bootstrap.set_config(filter_of, config(rollout(weight)))
-        wasm = filter_of["resources"][0]
-        manager["http_filters"][:1] = [{"name": wasm["name"], "typed_config": wasm["typed_config"]}, *more]
+        resource = self.for_edge(filter_of)["resources"][0]
+        manager["http_filters"][:1] = [{"name": resource["name"], "typed_config": resource["typed_config"]}, *more]
         return listener
 
     async def change(self, weight: float, *more: dict[str, Any], refused: bool = False) -> None:
@@ -48,6 +48,9 @@ class Changing(ByFile):
         await self.metrics_when(
             lambda now: now.value("cohort_version_weight", **labels) == wanted * 1000, f"a gauge of {wanted} %"
         )
+
+
+pytestmark = pytest.mark.edges
 
 
 @pytest.fixture
