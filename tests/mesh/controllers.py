@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from kube import Kube
 from kubelet import Kubelet
 from lab.client import Load
 from mesh import Agent, Mesh
+from programs import BIN, module_folder
 from scrape import Prometheus
 from shop import GATEWAY, Manifests
 
@@ -33,8 +34,58 @@ class Release:
 
     async def revision(self, text: str) -> None:
         """What a pipeline does together with the image: says what runs under the canary's name."""
-        change = [{"op": "add", "path": "/spec/pluginConfig/rollouts/0/versions/1/revision", "value": text}]
+        await self._set("revision", text)
+
+    async def weight(self, weight: float) -> None:
+        await self._set("weight", weight)
+
+    async def _set(self, key: str, value: Any) -> None:
+        change = [{"op": "add", "path": f"/spec/pluginConfig/rollouts/0/versions/1/{key}", "value": value}]
         await self.kube.patch("WasmPlugin", "cohort", change, "istio-ingress")
+
+
+@asynccontextmanager
+async def flagger(kube: Kube) -> AsyncIterator[None]:
+    """With Flagger and its kinds."""
+    await kube.crds(module_folder("flagger", "github.com/fluxcd/flagger") / "artifacts/flagger/crd.yaml")
+    argv = [
+        str(BIN / "flagger"),
+        f"-kubeconfig={kube.config}",
+        "-mesh-provider=istio",
+        "-metrics-server=http://prometheus.istio-system:9090",
+        "-enable-leader-election=false",
+        "-port=8095",
+    ]
+    process = await kube.start("flagger", argv)
+    try:
+        yield
+        assert process.alive, process.tail()
+    finally:
+        await kube.stop("flagger")
+
+
+@asynccontextmanager
+async def argo_rollouts(kube: Kube) -> AsyncIterator[None]:
+    """With Argo Rollouts and its kinds."""
+    folder = module_folder("argo-rollouts", "github.com/argoproj/argo-rollouts") / "manifests/crds"
+    for path in sorted(folder.glob("*-crd.yaml")):
+        await kube.crds(path)
+    await kube.namespace("argo-rollouts")
+    argv = [
+        str(BIN / "rollouts-controller"),
+        f"--kubeconfig={kube.config}",
+        "--leader-elect=false",
+        "--metricsPort=8093",
+        "--healthzPort=8094",
+    ]
+    process = await kube.start(
+        "rollouts-controller", argv, env={"POD_NAMESPACE": "argo-rollouts", "HOME": str(kube.folder)}
+    )
+    try:
+        yield
+        assert process.alive, process.tail()
+    finally:
+        await kube.stop("rollouts-controller")
 
 
 def shorten(folder: Path, times: dict[str, str]) -> None:
@@ -61,6 +112,19 @@ async def released(mesh: Mesh, folder: Path, overlay: str, times: dict[str, str]
         await stack.enter_async_context(gateway)
         await stack.enter_async_context(Prometheus(folder, [gateway]))
         yield Release(mesh, kube, kubelet, manifests, gateway)
+
+
+#: What a service has before a controller comes.
+ROUTES = {
+    "apiVersion": "networking.istio.io/v1",
+    "kind": "VirtualService",
+    "metadata": {"name": "checkout", "namespace": "shop"},
+    "spec": {
+        "hosts": ["shop.example.com"],
+        "gateways": ["istio-ingress/public"],
+        "http": [{"route": [{"destination": {"host": "checkout", "port": {"number": 8080}}}]}],
+    },
+}
 
 
 def images(load: Load) -> tuple[Counter[str], int]:
@@ -116,3 +180,43 @@ def image(tag: str) -> list[dict[str, Any]]:
             "value": f"registry.example.com/checkout:{tag}",
         }
     ]
+
+
+async def three_images(
+    controller: str,
+    release: Release,
+    load: Load,
+    ship: Callable[[str], Awaitable[None]],
+    good: Callable[[str], Awaitable[None]],
+    bad: Callable[[str], Awaitable[None]],
+) -> None:
+    """Ships a good image, one that always fails, and a good one right after it, and says what each cost the users.
+
+    `ship` asks the controller for an image, `good` awaits that it is everybody's, `bad` that it was taken back.
+    """
+    release.kubelet.behaviour["bad"] = {"failure_ratio": 1.0}
+    first = load.failed
+    await ship("good")
+    await good("good")
+    failed = load.failed - first
+    _, returned = images(load)
+    print(
+        f"\n== {controller}: a good image promoted: {load.answered} requests, {failed} failed, "
+        f"{returned} users back and forth"
+    )
+    assert failed == 0
+
+    asked, first = load.answered, load.failed
+    await ship("bad")
+    await bad("bad")
+    cost = load.failed - first
+    print(f"== {controller}: an image that always fails: {load.answered - asked} requests, {cost} failed")
+    assert 0 < cost < 60
+
+    # With the revision nothing waits and nothing aborts: it says that this is another image.
+    first = load.failed
+    await release.revision("better")
+    await ship("better")
+    await good("better")
+    print(f"== {controller}: a good image right after it: {load.failed - first} failed")
+    assert load.failed == first

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -200,9 +200,12 @@ class Agent:
         labels: Mapping[str, str],
         *,
         tags: str = "",
+        stats: Sequence[str] = (),
     ) -> None:
         self.mesh, self.name, self.ns, self.kind, self.labels = mesh, name, ns, kind, dict(labels)
         self.tags, self.host = tags, Host(name)
+        #: Of Envoy's own metrics, which Istio leaves out of what it keeps.
+        self.more = list(stats)
         self.folder = mesh.folder / f"pod-{name}"
 
     @property
@@ -248,6 +251,8 @@ class Agent:
         }
         if self.tags:
             proxy_config["extraStatTags"] = self.tags.split(",")
+        if self.more:
+            proxy_config["proxyStatsMatcher"] = {"inclusionRegexps": self.more}
         env = {
             "POD_NAME": self.name,
             "POD_NAMESPACE": self.ns,

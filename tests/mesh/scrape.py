@@ -9,12 +9,32 @@ from typing import Any
 import aiohttp
 import yaml
 from hosts import CONTROL
+from kube import Kube
 from lab.process import Process
 from lab.until import until
 from mesh import Agent, answers
-from programs import REPOSITORY
+from programs import REPOSITORY, module_folder
+from prometheus_client.parser import text_string_to_metric_families
 
 URL = f"http://{CONTROL}:9090"
+
+
+def series(text: str, name: str) -> list[tuple[dict[str, str], float]]:
+    """The series of a page of metrics by this name: labels and value."""
+    families = text_string_to_metric_families(text)
+    samples = [sample for family in families for sample in family.samples]
+    return [(dict(one.labels), one.value) for one in samples if one.name in {name, f"{name}_total"}]
+
+
+def total(text: str, name: str) -> float:
+    return sum(value for _, value in series(text, name))
+
+
+async def operators_kinds(kube: Kube) -> None:
+    """Takes up the Prometheus operator's kinds that the manifests have."""
+    operator = module_folder("prometheus-operator", "github.com/prometheus-operator/prometheus-operator")
+    kinds = operator / "example/prometheus-operator-crd"
+    await kube.crds(*(kinds / f"monitoring.coreos.com_{name}.yaml" for name in ("podmonitors", "prometheusrules")))
 
 
 def relabelings() -> list[dict[str, Any]]:
@@ -28,8 +48,12 @@ def relabelings() -> list[dict[str, Any]]:
 class Prometheus:
     """``async with Prometheus(folder, agents) as prometheus:``; `also` are other targets, all they tell is kept."""
 
-    def __init__(self, folder: Path, agents: list[Agent], also: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, agents: list[Agent], also: tuple[str, ...] = (), *, all_of_them: bool = False
+    ) -> None:
         self.folder, self._agents, self._also = folder / "prometheus", agents, also
+        #: Whether to keep what is not Cohort's, too.
+        self._all = all_of_them
 
     async def __aenter__(self) -> Prometheus:
         self.folder.mkdir(exist_ok=True)
@@ -45,7 +69,7 @@ class Prometheus:
                 "job_name": "istio-system/cohort",
                 "metrics_path": "/stats/prometheus",
                 "static_configs": targets,
-                "metric_relabel_configs": relabelings(),
+                "metric_relabel_configs": [] if self._all else relabelings(),
             }
         ]
         if self._also:

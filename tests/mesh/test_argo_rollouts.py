@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from controllers import image, images, released
+from controllers import ROUTES, Release, argo_rollouts, deployment, image, images, released, three_images
+from documents import Reader
+from kube import Kube
 from lab.client import Load, users
 from lab.until import until
 from mesh import Mesh
-from programs import BIN, module_folder
-from shop import SHOP
+from shop import SERVICE, SHOP, reached
 
 TIMES = {
     r"interval: 1m\b": "interval: 1s",
@@ -22,71 +24,115 @@ TIMES = {
 }
 
 
+async def status(kube: Kube) -> tuple[str, str]:
+    """The phase of the Rollout, and of which image."""
+    controller = kube.processes["rollouts-controller"]
+    assert controller.alive, controller.tail()
+    told = await kube.get("Rollout", "checkout")
+    found = told.get("status", {})
+    if str(told["metadata"]["generation"]) != str(found.get("observedGeneration")):
+        return "Stale", ""
+    tag = told["spec"]["template"]["spec"]["containers"][0]["image"].rpartition(":")[2]
+    return found.get("phase", ""), tag
+
+
+async def says(kube: Kube, phase: str, tag: str, timeout: float = 120) -> None:
+    what = f"Argo Rollouts says {phase} of {tag}"
+    await until(lambda: status(kube), what, holds=lambda now: now == (phase, tag), timeout=timeout, every=0.3)
+
+
 async def test_releases_with_argo_rollouts(mesh: Mesh, tmp_path: Path) -> None:
     kube = mesh.kube
-    folder = module_folder("argo-rollouts", "github.com/argoproj/argo-rollouts") / "manifests/crds"
-    for path in sorted(folder.glob("*-crd.yaml")):
-        await kube.crds(path)
-    await kube.namespace("argo-rollouts")
-    async with released(mesh, tmp_path, "argo-rollouts", TIMES) as release:
-        await kube.start(
-            "rollouts-controller",
-            [
-                str(BIN / "rollouts-controller"),
-                f"--kubeconfig={kube.config}",
-                "--leader-elect=false",
-                "--metricsPort=8093",
-                "--healthzPort=8094",
-            ],
-            env={"POD_NAMESPACE": "argo-rollouts", "HOME": str(kube.folder)},
-        )
+    async with released(mesh, tmp_path, "argo-rollouts", TIMES) as release, argo_rollouts(kube):
         try:
             await kube.kubectl("apply", "-k", release.manifests.overlay("argo-rollouts"))
 
-            async def status() -> tuple[str, str]:
-                assert kube.processes["rollouts-controller"].alive, kube.processes["rollouts-controller"].tail()
-                told = await kube.get("Rollout", "checkout")
-                found = told.get("status", {})
-                if str(told["metadata"]["generation"]) != str(found.get("observedGeneration")):
-                    return "Stale", ""
-                tag = told["spec"]["template"]["spec"]["containers"][0]["image"].rpartition(":")[2]
-                return found.get("phase", ""), tag
-
-            async def reached(phase: str, tag: str, timeout: float = 120) -> None:
-                what = f"Argo Rollouts says {phase} of {tag}"
-                await until(status, what, holds=lambda now: now == (phase, tag), timeout=timeout, every=0.3)
-
-            await reached("Healthy", "1")
+            await says(kube, "Healthy", "1")
             async with Load(release.url, users(200), rate=40, headers=SHOP) as load:
                 await until(lambda: load.by_service["1"] > 50, "users served", timeout=60)
-                first = load.failed
-                release.kubelet.behaviour["bad"] = {"failure_ratio": 1.0}
 
-                await kube.patch("Rollout", "checkout", image("good"))
-                await reached("Progressing", "good")
-                await reached("Healthy", "good")
-                good = load.failed - first
-                _, returned = images(load)
-                print(
-                    f"\n== Argo Rollouts: a good image promoted: {load.answered} requests, {good} failed, "
-                    f"{returned} users back and forth"
+                async def good(tag: str) -> None:
+                    await says(kube, "Progressing", tag)
+                    await says(kube, "Healthy", tag)
+
+                await three_images(
+                    "Argo Rollouts",
+                    release,
+                    load,
+                    ship=lambda tag: kube.patch("Rollout", "checkout", image(tag)),
+                    good=good,
+                    bad=lambda tag: says(kube, "Degraded", tag),
                 )
-                assert good == 0
-
-                asked, failed = load.answered, load.failed
-                await kube.patch("Rollout", "checkout", image("bad"))
-                await reached("Degraded", "bad")
-                cost = load.failed - failed
-                print(f"== Argo Rollouts: an image that always fails: {load.answered - asked} requests, {cost} failed")
-                assert 0 < cost < 60
-
-                # A good one right after it: with the revision nothing waits and nothing aborts.
-                failed = load.failed
-                await release.revision("better")
-                await kube.patch("Rollout", "checkout", image("better"))
-                await reached("Healthy", "better")
-                print(f"== Argo Rollouts: a good image right after it: {load.failed - failed} failed")
-                assert load.failed == failed
         finally:
             await kube.kubectl("delete", "-k", release.manifests.overlay("argo-rollouts"), "--ignore-not-found")
-            await kube.stop("rollouts-controller")
+
+
+async def test_adoption_a_slow_update_and_removal(mesh: Mesh, tmp_path: Path) -> None:
+    """From a Deployment to a Rollout and back, as docs/argo-rollouts.md says; pods are slow to become ready."""
+    kube = mesh.kube
+    (tmp_path / "clone").mkdir()
+    reader = Reader(tmp_path / "clone", kube.config, mesh.trust)
+    async with released(mesh, tmp_path, "argo-rollouts", TIMES) as release, argo_rollouts(kube):
+        release.kubelet.slow = 5
+        before = deployment("1")
+        before["metadata"]["name"] = "checkout-before"
+        await kube.apply(before, SERVICE, ROUTES)
+        await reached(release.url)
+        try:
+            async with Load(release.url, users(200), rate=60, headers=SHOP) as load:
+
+                async def go_on(what: str) -> None:
+                    seen = load.answered
+                    await until(lambda: load.answered > seen + 300, f"users {what}", timeout=30)
+
+                await go_on("before Argo Rollouts")
+                await kube.kubectl("apply", "-k", release.manifests.overlay("argo-rollouts"))
+                await says(kube, "Healthy", "1")
+                await kube.kubectl("delete", "deployment", "checkout-before", "-n", "shop")
+                await go_on("of the Rollout")
+                print(f"\n== Argo Rollouts: a Deployment adopted: {load.answered} requests, {load.failed} failed")
+                assert load.failed == 0
+
+                asked = load.answered
+                await kube.patch("Rollout", "checkout", image("2"))
+                await says(kube, "Progressing", "2")
+                await says(kube, "Healthy", "2")
+                await go_on("on the new image")
+                changes, returned = images(load)
+                print(
+                    f"== Argo Rollouts: a slow update: {load.answered - asked} requests, {load.failed} failed, "
+                    f"{returned} of 200 users back and forth"
+                )
+                assert load.failed == 0 and returned == 0 and len(changes) == 200
+
+                asked = load.answered
+                after = deployment("2")
+                await kube.apply(after)
+
+                async def ready() -> bool:
+                    told = await kube.get("Deployment", "checkout")
+                    return told.get("status", {}).get("readyReplicas", 0) == after["spec"]["replicas"]
+
+                await until(ready, "the Deployment ready", timeout=60, every=0.3)
+                await reader.follow("argo-rollouts.md", "kubectl -n shop patch virtualservice")
+
+                async def routed() -> bool:
+                    dump = await mesh.sent(release.gateway)
+                    routes = [one for part in dump["configs"] for one in part.get("dynamicRouteConfigs", [])]
+                    return "outbound|8080||checkout.shop.svc.cluster.local" in json.dumps(routes)
+
+                await until(routed, "the gateway sent the new route", timeout=30, every=0.3)
+                await go_on("of both")
+                await reader.follow("argo-rollouts.md", "kubectl -n shop delete rollout")
+                await until(lambda: alone(release), "the Rollout's pods gone", timeout=60, every=0.3)
+                await go_on("after the removal")
+                print(f"== Argo Rollouts: removed: {load.answered - asked} requests, {load.failed} failed")
+                assert load.failed == 0
+        finally:
+            await kube.kubectl("delete", "deployment", "--all", "-n", "shop")
+            await kube.kubectl("delete", "-k", release.manifests.overlay("argo-rollouts"), "--ignore-not-found")
+
+
+async def alone(release: Release) -> bool:
+    """Whether the pods of the Rollout are gone."""
+    return not await release.kube.list("Pod", selector="rollouts-pod-template-hash")

@@ -15,9 +15,8 @@ from installed import TAGS, Shop
 from lab.client import Load, ask, users
 from lab.until import until
 from mesh import Agent
-from programs import REPOSITORY, module_folder
-from prometheus_client.parser import text_string_to_metric_families
-from scrape import Prometheus
+from programs import REPOSITORY
+from scrape import Prometheus, operators_kinds, series, total
 from shop import SHOP, everybody, reached, served
 
 
@@ -52,6 +51,27 @@ async def test_step_5_every_user_gets_what_simulate_says(shop: Shop) -> None:
     share = sum(version == "canary" for version in got.values()) / len(got)
     print(f"\n== ingress gateway: {share:.2%} canary of {len(got)} users")
     assert got == shop.wanted()
+
+
+async def test_fractions_reach_the_filter_as_they_were_written(shop: Shop) -> None:
+    """The API server and istiod keep `pluginConfig` as a Struct, whose numbers are doubles."""
+    change = [{"op": "replace", "path": "/spec/pluginConfig/rollouts/0/guard/maxFailureRatio", "value": 0.2}]
+    await shop.kube.patch("WasmPlugin", "cohort", change, "istio-ingress")
+    await shop.weight(0.5)
+    await shop.settle(2000)
+    got = await everybody(shop.url)
+    print(f"\n== weight 0.5 through istiod: {list(got.values()).count('canary')} of {len(got)} users canary")
+    assert set(got.values()) == {"stable", "canary"}
+    url = "127.0.0.1:15000/config_dump?resource=ecds_filters"
+    [ecds] = json.loads(run(*shop.gateway.host.argv(["curl", "--silent", "--fail", url])))["configs"]
+    config = json.loads(ecds["ecds_filter"]["typed_config"]["config"]["configuration"]["value"])
+    [rollout] = config["rollouts"]
+    assert (rollout["guard"]["maxFailureRatio"], rollout["versions"][1]["weight"]) == (0.2, 0.5)
+    assert total(await shop.gateway.stats(), "cohort_config_invalid") == 0
+    change[0]["value"] = 0.05
+    await shop.kube.patch("WasmPlugin", "cohort", change, "istio-ingress")
+    await shop.weight(5)
+    await shop.settle()
 
 
 async def test_istiod_sends_what_was_recorded(shop: Shop) -> None:
@@ -139,16 +159,6 @@ def in_force_after(shop: Shop, words: str) -> bool:
     return "in force" in shop.gateway.log.read_text(errors="replace").rpartition(words)[2]
 
 
-def series(text: str, name: str) -> list[tuple[dict[str, str], float]]:
-    families = text_string_to_metric_families(text)
-    samples = [sample for family in families for sample in family.samples]
-    return [(dict(one.labels), one.value) for one in samples if one.name in {name, f"{name}_total"}]
-
-
-def total(text: str, name: str) -> float:
-    return sum(value for _, value in series(text, name))
-
-
 async def test_a_proxy_with_the_tags_has_real_labels(shop: Shop) -> None:
     by_request = await shop.gateway.by_request()
     for text in (await shop.gateway.stats(), by_request):
@@ -177,10 +187,9 @@ async def test_step_7_the_operators_kinds_take_the_metrics(shop: Shop) -> None:
     """And without them `kubectl` says what is missing, as the table of symptoms has it."""
     with pytest.raises(AssertionError, match='no matches for kind "PodMonitor"'):
         await shop.reader.follow("istio.md", "kubectl apply -k istio/metrics")
-    operator = module_folder("prometheus-operator", "github.com/prometheus-operator/prometheus-operator")
-    kinds = operator / "example/prometheus-operator-crd"
-    await shop.kube.crds(*(kinds / f"monitoring.coreos.com_{name}.yaml" for name in ("podmonitors", "prometheusrules")))
+    await operators_kinds(shop.kube)
     await shop.reader.follow("istio.md", "kubectl apply -k istio/metrics")
+    await shop.kube.kubectl("delete", "-k", str(shop.folder / "istio" / "metrics"))
 
 
 async def test_authorization_sees_the_version_that_was_chosen(shop: Shop) -> None:
