@@ -35,8 +35,10 @@ class Reader:
         (folder / "target" / "image").symlink_to(REPOSITORY / "target" / "image")
 
     async def follow(self, page: str, begins: str) -> str:
-        """Runs the one command of a page that begins like this; what it printed. It has to end with 0."""
-        found = {one for one in commands(page) if one.startswith(begins)}
+        """Runs the one command of a page that is or begins like this; what it printed. It has to end with 0."""
+        found = {one for one in commands(page) if one == begins} or {
+            one for one in commands(page) if one.startswith(begins)
+        }
         assert len(found) == 1, f"docs/{page} has these commands that begin with {begins!r}: {found}"
         [command] = found
         return await self.run(command)

@@ -46,16 +46,16 @@ def begin() -> None:
 
 
 def names(folder: Path, table: dict[str, str]) -> None:
-    """Has these names resolve to these addresses, for every process of this run."""
+    """Has these names, too, resolve to these addresses, for every process of this run."""
     path = folder / "hosts"
-    known = "127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, address in table.items())
     if not path.exists():
-        path.write_text(known)
+        path.write_text("127.0.0.1 localhost\n")
         run("mount", "--bind", str(path), "/etc/hosts")
-    else:
-        with path.open("r+") as file:  # the file that is mounted, not another in its place
-            file.truncate()
-            file.write(known)
+        # What is not in the table (or has no address of the other family) is not there: nobody waits for an answer.
+        (folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+        run("mount", "--bind", str(folder / "resolv.conf"), "/etc/resolv.conf")
+    with path.open("a") as file:  # the file that is mounted, not another in its place
+        file.writelines(f"{address} {name}\n" for name, address in table.items())
 
 
 class Host:

@@ -27,6 +27,8 @@ PATHS = {
     "WasmPlugin": "apis/extensions.istio.io/v1alpha1/namespaces/{ns}/wasmplugins/{name}",
     "TrafficExtension": "apis/extensions.istio.io/v1alpha1/namespaces/{ns}/trafficextensions/{name}",
     "VirtualService": "apis/networking.istio.io/v1/namespaces/{ns}/virtualservices/{name}",
+    "EnvoyExtensionPolicy": "apis/gateway.envoyproxy.io/v1alpha1/namespaces/{ns}/envoyextensionpolicies/{name}",
+    "EnvoyProxy": "apis/gateway.envoyproxy.io/v1alpha1/namespaces/{ns}/envoyproxies/{name}",
     "Canary": "apis/flagger.app/v1beta1/namespaces/{ns}/canaries/{name}",
     "Rollout": "apis/argoproj.io/v1alpha1/namespaces/{ns}/rollouts/{name}",
     "AnalysisRun": "apis/argoproj.io/v1alpha1/namespaces/{ns}/analysisruns/{name}",

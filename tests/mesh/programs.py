@@ -40,6 +40,7 @@ GROUPS: dict[str, tuple[list[str], str]] = {
     ),
     "flagger": (["github.com/fluxcd/flagger/cmd/flagger"], ""),
     "argo-rollouts": (["github.com/argoproj/argo-rollouts/cmd/rollouts-controller"], ""),
+    "envoy-gateway": (["github.com/envoyproxy/gateway/cmd/envoy-gateway"], ""),
 }
 
 #: Programs of the machine, and the Debian package that has each.
@@ -91,7 +92,7 @@ def build(group: str) -> None:
         return
     print(f"== building {', '.join(path.name for path in made)}", flush=True)
     BIN.mkdir(parents=True, exist_ok=True)
-    command = ["go", "build", "-trimpath=false", f"-ldflags={flags}", "-o", f"{BIN}/", *packages]
+    command = ["go", "build", "-trimpath=false", f"-ldflags=-s -w {flags}", "-o", f"{BIN}/", *packages]
     subprocess.run(command, cwd=HERE / group, env={**os.environ, "CGO_ENABLED": "0"}, check=True)
     for path in made:
         os.utime(path)

@@ -21,14 +21,6 @@ NOT_RUN = {
     ("istio.md", "docker build"): "needs a Docker daemon; tests/proxy/istio/test_image.py holds the image's layout",
     ("istio.md", "kubectl -n istio-ingress logs"): "needs a kubelet; the tests read the proxy's log as a file",
     ("istio.md", "kubectl -n istio-ingress exec"): "needs a kubelet; the tests run that pilot-agent request in the pod",
-    (
-        "envoy-gateway.md",
-        "kubectl kustomize",
-    ): "no test runs Envoy Gateway; test_manifests.py runs both",
-    ("envoy-gateway.md", "target/release/cohort validate"): "as above",
-    ("envoy-gateway.md", "kubectl apply --server-side -k istio/admission"): "run from istio.md",
-    ("envoy-gateway.md", "kubectl apply -k envoy-gateway"): "no test runs Envoy Gateway",
-    ("envoy-gateway.md", "kubectl -n shop get envoyextensionpolicy"): "no test runs Envoy Gateway",
 }
 
 
