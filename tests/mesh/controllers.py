@@ -16,7 +16,7 @@ from kubelet import Kubelet
 from lab.client import Load
 from mesh import Agent, Mesh
 from programs import BIN, module_folder
-from scrape import Prometheus
+from scrape import Prometheus, total
 from shop import GATEWAY, Manifests
 
 
@@ -211,7 +211,9 @@ async def three_images(
     await bad("bad")
     cost = load.failed - first
     print(f"== {controller}: an image that always fails: {load.answered - asked} requests, {cost} failed")
-    assert 0 < cost < 60
+    assert cost > 0
+    # How many is a matter of how busy the machine is; that it is out before the controller says so is the guard's.
+    assert total(await release.gateway.stats(), "cohort_guard_trips_total") > 0
 
     # With the revision nothing waits and nothing aborts: it says that this is another image.
     first = load.failed
