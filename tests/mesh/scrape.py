@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +32,15 @@ def total(text: str, name: str) -> float:
     return sum(value for _, value in series(text, name))
 
 
-async def operators_kinds(kube: Kube) -> None:
-    """Takes up the Prometheus operator's kinds that the manifests have."""
+@asynccontextmanager
+async def operators_kinds(kube: Kube) -> AsyncIterator[None]:
+    """With the Prometheus operator's kinds that the manifests have; what is of them goes with them."""
     operator = module_folder("prometheus-operator", "github.com/prometheus-operator/prometheus-operator")
     kinds = operator / "example/prometheus-operator-crd"
-    await kube.crds(*(kinds / f"monitoring.coreos.com_{name}.yaml" for name in ("podmonitors", "prometheusrules")))
+    names = ("podmonitors", "prometheusrules")
+    await kube.crds(*(kinds / f"monitoring.coreos.com_{name}.yaml" for name in names))
+    yield
+    await kube.kubectl("delete", "crd", *(f"{name}.monitoring.coreos.com" for name in names))
 
 
 def relabelings() -> list[dict[str, Any]]:

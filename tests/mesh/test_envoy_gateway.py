@@ -98,7 +98,8 @@ async def public(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> AsyncI
         running = Public(kube, controller, reader, await controller.proxy(), folder, mesh)
         await reached(running.url)
         yield running
-        await kube.kubectl("delete", "-k", str(folder / "envoy-gateway"))
+        for path in ("envoy-gateway", "envoy-gateway/proxy"):
+            await kube.kubectl("delete", "-k", str(folder / path))
         await kube.kubectl("delete", "gateway.gateway.networking.k8s.io", "public", "-n", "gateways")
         await kube.kubectl("delete", "gatewayclass", "eg")
 
@@ -144,9 +145,8 @@ async def test_step_6_the_metrics_have_labels(public: Public) -> None:
         ("cohort", "checkout", "canary"),
         ("cohort", "checkout", "stable"),
     }
-    await operators_kinds(public.kube)
-    await public.reader.follow("envoy-gateway.md", "kubectl apply -k envoy-gateway/metrics")
-    await public.kube.kubectl("delete", "-k", str(public.folder / "envoy-gateway" / "metrics"))
+    async with operators_kinds(public.kube):
+        await public.reader.follow("envoy-gateway.md", "kubectl apply -k envoy-gateway/metrics")
 
 
 async def test_a_weight_changes_under_load_and_nothing_is_lost(public: Public) -> None:
@@ -373,7 +373,7 @@ async def test_a_module_that_cannot_be_fetched_leaves_no_door_open(public: Publi
             {"op": "replace", "path": "/spec/wasm/0/code/image/url", "value": IMAGE},
         ],
     )
-    await public.agreed(await public.wanted(), "the filter back after the mended policy")
+    await becomes(public, await public.wanted(200), "the filter back after the mended policy")
 
 
 async def test_a_controller_that_starts_while_the_registry_is_away(public: Public) -> None:

@@ -187,9 +187,8 @@ async def test_step_7_the_operators_kinds_take_the_metrics(shop: Shop) -> None:
     """And without them `kubectl` says what is missing, as the table of symptoms has it."""
     with pytest.raises(AssertionError, match='no matches for kind "PodMonitor"'):
         await shop.reader.follow("istio.md", "kubectl apply -k istio/metrics")
-    await operators_kinds(shop.kube)
-    await shop.reader.follow("istio.md", "kubectl apply -k istio/metrics")
-    await shop.kube.kubectl("delete", "-k", str(shop.folder / "istio" / "metrics"))
+    async with operators_kinds(shop.kube):
+        await shop.reader.follow("istio.md", "kubectl apply -k istio/metrics")
 
 
 async def test_authorization_sees_the_version_that_was_chosen(shop: Shop) -> None:

@@ -210,6 +210,14 @@ async def test_a_version_without_answers_is_neither_good_nor_bad(stage: Stage, a
         assert argo_verdict(argo, result) == "Inconclusive"
 
 
+async def test_a_stable_without_answers_counts_as_one_failure_in_a_thousand(stage: Stage) -> None:
+    """At weight 100 nobody asks it, and the canary is looked at all the same."""
+    nobody = {**VARIABLES, "stable": "no-such-version"}
+    name = "times-worse-than-stable"
+    for query in (flagger_query(f"cohort-{name}", nobody), argo_query(name, nobody)):
+        assert await stage.prometheus.values(query) == [pytest.approx(300, rel=0.05)]
+
+
 async def test_the_rules_see_it_too(stage: Stage) -> None:
     async def by_version(record: str) -> dict[str, float]:
         return {labels["rollout_version"]: value for labels, value in await stage.prometheus.query(record)}
