@@ -56,11 +56,11 @@ async def test_a_minute_in_which_both_versions_are_bad_rolls_nothing_back(lab: L
     async with lab.load(rate=60) as load:
         await sends(load, 60)
         await asyncio.gather(*(each.behave(**bad) for each in (lab.v1, lab.v2)))
-        began, before = load.elapsed, len(load.answers)
+        began, before = load.elapsed, len(load.heard)
         while load.elapsed < began + 60:
             await sends(load, 60)
             assert not held_out(await lab.proxy.metrics())
-        ours = [answer for _, answer in load.answers[before:] if answer.version == "canary"]
+        ours = [answer for _, answer in load.heard[before:] if answer.version == "canary"]
         assert sum(answer.status == 503 or answer.seconds > 0.1 for answer in ours) > 100
         await lab.v1.behave(failure_ratio=0.0, delay_ms=0.0)
         await stays(lab, load)
