@@ -96,7 +96,7 @@ impl LoadedConfig {
 
     /// Lets the next rollouts set their gauges. Of a configuration with many of them the first do at the
     /// first tick, and the others at the ticks that follow. Then it begins again: in a hot restart the proxy
-    /// adds the gauges of its parent to ours ([`super::gauge`]).
+    /// adds the gauges of its parent to ours (`filter::gauge`).
     pub fn publish_next(&self, host: &impl Host, now: Millis) {
         let published = self.published.get();
         for rollout in self.rollouts().skip(published).take(PUBLISHED_AT_ONCE) {
