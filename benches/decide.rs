@@ -1,10 +1,12 @@
 //! One decision in nanoseconds, for each kind of configuration: reading the request, asking every rollout
-//! that can match its host, deciding. Without a proxy: `make bench` prints both.
+//! that can match its host, deciding; and what the guard takes for a look, and for a user. Without a proxy:
+//! `make bench` prints both.
 
 use std::cell::Cell;
 use std::net::IpAddr;
 
 use cohort::config::Config;
+use cohort::engine::guard::{Heard, Moment, Recent, Record};
 use cohort::engine::{decide, Plan, Request, Standing, Surroundings};
 use cohort::http::Headers;
 use divan::{black_box, Bencher};
@@ -145,4 +147,36 @@ fn bytes_of_cookies(bencher: Bencher, length: usize) {
     let config = format!(r#"{{"rollouts": [{}]}}"#, rollout("checkout", ""))
         .replace(r#"{"header": "x-user-id"}"#, r#"{"cookie": "uid"}"#);
     run(bencher, &config, &cookies);
+}
+
+/// A look of one worker at one guarded version, four a second: twenty answers of it, and two hundred of stable.
+#[divan::bench(args = ["", r#""slowerThan": "1s", "maxSlowRatio": 0.05"#])]
+fn guard_look(bencher: Bencher, more: &str) {
+    let config = rollout("checkout", &format!(r#", "guard": {{{more}}}"#));
+    let config = Config::from_json(format!(r#"{{"rollouts": [{config}]}}"#).as_bytes());
+    let guard = config.ok().and_then(|mut it| it.rollouts.pop()).and_then(|it| it.guard);
+    let guard = guard.expect("it has a guard");
+    let mut heard = Heard::default();
+    heard.answered.version.answers = 20;
+    heard.answered.stable.answers = 200;
+    let (record, now) = (Cell::new(Some(Record::new(&guard, 0))), Cell::new(0));
+    bencher.bench_local(|| {
+        now.set(now.get() + 250);
+        let mut one = record.take().expect("it is put back");
+        one.add(black_box(&heard));
+        let moment = Moment { now: now.get(), wall: now.get(), known_for: 0, alone: false };
+        let change = one.look(&guard, &moment);
+        record.set(Some(one));
+        change.is_some()
+    });
+}
+
+/// Whether an answer is the first of its user in ten seconds.
+#[divan::bench]
+fn guard_user(bencher: Bencher) {
+    let (mut recent, mut user) = (Recent::default(), 0_u32);
+    bencher.bench_local(|| {
+        user = user.wrapping_add(7_919) % 10_000;
+        recent.counts(black_box(user), 250)
+    });
 }

@@ -60,6 +60,7 @@ FIGURES = {
         "in flight at checkout-v2's SIGTERM": {"5, answered: 5"},
     },
     "dark-launch": {"users moved": {"nobody"}},
+    "fleet": {"users moved": {"nobody"}},
 }
 
 #: Milliseconds that the way back may take on a machine that does other work: a file taken into force, or a guard that
@@ -101,7 +102,7 @@ async def test_a_scenario_ends_by_itself_with_these_figures(tmp_path: Path, name
     assert told["failed requests"] == {"0"}
     for figure, value in FIGURES.get(name, {}).items():
         assert told[figure] == value, figure
-    if name in FIGURES:
+    if all_scenarios()[name].setup.example:
         (back,) = told["time to roll back"]
         assert int(back.split(" ms")[0]) < SLOWEST_WAY_BACK.get(name, 10_000)
 
@@ -109,7 +110,7 @@ async def test_a_scenario_ends_by_itself_with_these_figures(tmp_path: Path, name
 def test_every_scenario_has_a_page_and_every_page_names_its_command():
     pages = {page.stem: page.read_text() for page in (ROOT / "docs/releases").glob("*.md")}
     ways = {name for name, scenario in all_scenarios().items() if scenario.setup.example}
-    assert ways == FIGURES.keys()
+    assert ways <= FIGURES.keys()
     for name in ways:
         assert f"make demo SCENARIO={name}\n" in pages[name], name
 
