@@ -286,7 +286,8 @@ impl<'a> Flag<'_, 'a> {
         let place = format!("targeting, condition {index}");
         let name = format!("targeting-{index}");
         let outcome = if matches!(then.data, Data::Null) {
-            Some(("version", draft.stable_name().into()))
+            // A flag without variants has no default either.
+            (!draft.versions.is_empty()).then(|| ("version", draft.stable_name().into()))
         } else if let Some(variant) = self.variant(then) {
             let version = draft.versions.iter().find(|version| version.id == variant);
             version.map(|version| ("version", version.name.as_str().into()))

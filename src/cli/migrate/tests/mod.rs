@@ -292,14 +292,16 @@ fn tried(kind: &str, seed: u64, rate: u64) -> Result<(), String> {
     good(&page).map_err(|why| format!("{kind}: {why}\n{text}\n{page}"))
 }
 
-/// Found by the property below: the name of a label whose value is said elsewhere, a header without a value, and
-/// variants whose weights come to no whole percentages.
+/// Found by the property below: the name of a label whose value is said elsewhere, a header without a value, variants
+/// whose weights come to no whole percentages, and a default variant of a flag that has none.
 #[test]
 fn what_the_property_found_stays_mended() {
     for (kind, seed, rate) in [
         ("canary.yaml", 3_057_120_672_735_672_676, 50),
         ("canary.yaml", 2_755_870_237_927_933_543, 64),
         ("unleash.json", 17_631_226_733_034_915_019, 54),
+        ("flagd.json", 12_962_930_726_197_916_983, 77),
+        ("flagd.json", 14_635_858_817_090_537_117, 85),
     ] {
         assert_eq!(tried(kind, seed, rate), Ok(()));
     }
