@@ -95,6 +95,11 @@ impl Split {
         Weight(own.map(|range| (range.end - range.start) * self.width).sum())
     }
 
+    /// Whether `version` has any share.
+    pub fn has(&self, version: VersionIndex) -> bool {
+        self.ranges.iter().any(|range| range.version == version)
+    }
+
     /// Who owns which buckets, from bucket 0 upwards, without gaps and without empty ranges.
     pub fn ranges(&self) -> &[Range] {
         &self.ranges

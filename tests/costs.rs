@@ -133,7 +133,7 @@ fn kinds() -> Vec<Kind> {
             config: checkout(r#""pin": {"versions": ["stable", "canary"], "cookie": {"name": "p"}}"#),
             request: browser("/"),
             calls: [REQUEST, HANDED_OUT, END],
-            fuel: 21_500,
+            fuel: 20_500,
             allocations: 1,
         },
         Kind {

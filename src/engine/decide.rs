@@ -281,7 +281,7 @@ impl<'a, W: Witness> Walk<'_, 'a, W> {
     /// Whether a user pinned to `version` may stay there.
     fn keeps(&self, version: VersionIndex) -> bool {
         let drains = self.rollout.versions.get(version).is_some_and(|version| version.drain);
-        drains || self.standing.split.weight(version).thousandths() > 0
+        drains || self.standing.split.has(version)
     }
 
     fn hashed(&mut self) -> Option<VersionIndex> {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
-use crate::bucket::{VersionIndex, Weight};
+use crate::bucket::VersionIndex;
 use crate::config::{Mode, Rollout};
 use crate::engine::{decide, Decision, Reason, Request, Standing};
 use crate::http::{HeaderName, Headers};
@@ -241,9 +241,8 @@ impl Stream {
                 count(Count::Slow);
             }
             // Nobody but a person who looks at it gets a version without weight by an override.
-            let asked_for = || rollout.split(host.now() / 1_000_000).weight(decided.version);
-            if decided.routes && (decided.reason != Reason::Override || asked_for() > Weight::ZERO)
-            {
+            let asked_for = || rollout.split(host.now() / 1_000_000).has(decided.version);
+            if decided.routes && (decided.reason != Reason::Override || asked_for()) {
                 let answer = Answer {
                     version: decided.version,
                     user: decided.user,

@@ -87,19 +87,25 @@ pub struct SetCookie {
     pub partitioned: bool,
 }
 
+/// How long the attributes of a cookie are together, with a domain as most are.
+const ATTRIBUTES: usize = 128;
+
 impl SetCookie {
     /// The value of a `set-cookie` header that hands out `value`; `https` tells how the request came, `host` to
     /// whom, in lower case and without a port.
     ///
     /// A browser refuses a cookie for a domain that the host is not in, so that it is then for the host alone.
     pub fn header(&self, value: &str, https: bool, host: Option<&[u8]>) -> String {
-        let mut out = format!("{}={value}; Path={}", self.name, self.path);
+        // The attributes have room too, so that it grows for a long domain only.
+        let size = self.name.len() + value.len() + self.path.len() + ATTRIBUTES;
+        let mut out = String::with_capacity(size);
+        out.extend([self.name.as_str(), "=", value, "; Path=", &self.path]);
         let fits = |domain: &&String| host.is_some_and(|host| is_within(host, domain));
         if let Some(domain) = self.domain.as_ref().filter(fits) {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "; Domain={domain}");
+            out.extend(["; Domain=", domain]);
         }
         if let Some(seconds) = self.max_age {
+            // Writing to a String cannot fail.
             let _ = write!(out, "; Max-Age={seconds}");
         }
         // Browsers refuse `SameSite=None` and `Partitioned` without `Secure`.

@@ -261,9 +261,6 @@ impl<'a> Place<'a> {
             Choice::Version(_) => None,
             Choice::Weights(split) => Some(split),
         });
-        std::iter::once(&rollout.split)
-            .chain(ramp)
-            .chain(rules)
-            .any(|split| split.weight(version).thousandths() > 0)
+        std::iter::once(&rollout.split).chain(ramp).chain(rules).any(|split| split.has(version))
     }
 }

@@ -139,7 +139,7 @@ fn defaults(table: &Table<'_>, written: &Written<'_>, findings: &mut Findings) {
         if !values.iter().flatten().all(|value| is_known(value)) {
             continue;
         }
-        let users = |position: &usize| rollout.split.weight(*position).thousandths() > 0;
+        let users = |position: &usize| rollout.split.has(*position);
         for position in (0..rollout.versions.len()).filter(users) {
             let Some(version) = rollout.versions.get(position) else { continue };
             let is_asked =
