@@ -1,6 +1,8 @@
 //! Which part of a document is a configuration of this filter.
 
-use base64ct::{Base64, Encoding};
+mod envoy;
+
+pub use envoy::either;
 
 use super::envelope;
 use super::tree::{Data, Member, Node, Position};
@@ -81,7 +83,7 @@ fn document_of(document: &Node, all: &mut Vec<Found>) {
         }
         // Its schema is full of our keys' names.
         Some("CustomResourceDefinition") => {}
-        Some(_) => envoy(document, &Named::default(), all),
+        Some(_) => envoy::walk(document, all),
         None if is_plain(document) => all.push(Found {
             carrier: None,
             at: document.at,
@@ -90,7 +92,7 @@ fn document_of(document: &Node, all: &mut Vec<Found>) {
             chain: String::new(),
             ours: true,
         }),
-        None => envoy(document, &Named::default(), all),
+        None => envoy::walk(document, all),
     }
 }
 
@@ -192,173 +194,6 @@ fn resource(
 
 fn is_our_name(text: &str) -> bool {
     text.contains("cohort")
-}
-
-/// What an Envoy configuration says of a plugin on the way down to it.
-#[derive(Clone, Default)]
-struct Named {
-    /// The name of the nearest filter or resource.
-    name: Option<String>,
-    /// Whether the nearest `@type` (or `type_url`) is a Wasm filter's or service's.
-    is_wasm: bool,
-    /// Whether it is that of a filter in a dynamic module, as the native module is one.
-    is_module: bool,
-    /// The place of the nearest connection manager.
-    chain: String,
-}
-
-fn envoy(node: &Node, outer: &Named, all: &mut Vec<Found>) {
-    if is_plugin(node) {
-        return plugin(node, outer, all);
-    }
-    let text = |key| node.get(key).and_then(Node::text);
-    let mut here = outer.clone();
-    if let Some(name) = text("name") {
-        here.name = Some(name.to_owned());
-    }
-    if either(node, "http_filters", "httpFilters").is_some() {
-        here.chain = node.at.to_string();
-    }
-    if let Some(discovery) = either(node, "config_discovery", "configDiscovery") {
-        discovered(discovery, &here, all);
-    }
-    // A TypedStruct has the type that counts beside its own.
-    let kind = text("type_url").or(text("typeUrl")).or(text("@type"));
-    here.is_wasm = kind.map_or(here.is_wasm, is_wasm_type);
-    here.is_module = kind.map_or(here.is_module, is_module_type);
-    for member in node.members() {
-        if here.is_wasm && member.key == "config" {
-            plugin(&member.value, &here, all);
-        } else if here.is_module
-            && ["dynamic_module_config", "dynamicModuleConfig"].contains(&member.key.as_str())
-        {
-            module(node, &member.value, &here, all);
-        } else {
-            envoy(&member.value, &here, all);
-        }
-    }
-    for item in node.items() {
-        envoy(item, &here, all);
-    }
-}
-
-/// The value of a key in either of the spellings that protobuf's JSON has.
-pub fn either<'a>(node: &'a Node, snake: &str, camel: &str) -> Option<&'a Node> {
-    node.get(snake).or_else(|| node.get(camel))
-}
-
-fn is_wasm_type(url: &str) -> bool {
-    url.ends_with(".wasm.v3.Wasm") || url.ends_with(".wasm.v3.WasmService")
-}
-
-fn is_module_type(url: &str) -> bool {
-    url.ends_with(".http.dynamic_modules.v3.DynamicModuleFilter")
-}
-
-/// Whether an object is an Envoy Wasm `PluginConfig` by its keys.
-fn is_plugin(node: &Node) -> bool {
-    either(node, "vm_config", "vmConfig").is_some_and(|vm| !vm.members().is_empty())
-}
-
-/// A filter whose configuration comes by discovery.
-fn discovered(discovery: &Node, named: &Named, all: &mut Vec<Found>) {
-    let types = either(discovery, "type_urls", "typeUrls").map(Node::items).unwrap_or_default();
-    let is_known = |url| is_wasm_type(url) || is_module_type(url);
-    if types.iter().filter_map(Node::text).any(is_known) {
-        all.push(Found {
-            carrier: Some(labelled(named.name.as_deref())),
-            at: discovery.at,
-            body: Body::Discovered,
-            envelope: Vec::new(),
-            chain: named.chain.clone(),
-            ours: named.name.as_deref().is_some_and(is_our_name),
-        });
-    }
-}
-
-fn labelled(name: Option<&str>) -> String {
-    name.map_or("Envoy filter".into(), |name| format!("Envoy filter {name}"))
-}
-
-fn plugin(node: &Node, named: &Named, all: &mut Vec<Found>) {
-    let own = ["name", "root_id", "rootId"].map(|key| node.get(key).and_then(Node::text));
-    let code = either(node, "vm_config", "vmConfig").and_then(|vm| vm.get("code"));
-    let envelope = envelope::plugin(node);
-    filter(node, node.get("configuration"), &own, code, envelope, named, all);
-}
-
-/// A filter in a dynamic module.
-fn module(node: &Node, module: &Node, named: &Named, all: &mut Vec<Found>) {
-    let own = [either(node, "filter_name", "filterName").and_then(Node::text)];
-    let configuration = either(node, "filter_config", "filterConfig");
-    let envelope = configuration.map(|any| envelope::any(any, "filter_config")).unwrap_or_default();
-    filter(node, configuration, &own, Some(module), envelope, named, all);
-}
-
-/// A filter of Envoy's with its configuration, its own names and where its code comes from.
-fn filter(
-    node: &Node,
-    configuration: Option<&Node>,
-    own: &[Option<&str>],
-    code: Option<&Node>,
-    envelope: Vec<Problem>,
-    named: &Named,
-    all: &mut Vec<Found>,
-) {
-    let label = named.name.as_deref().or(own.first().copied().flatten());
-    let body = match configuration {
-        Some(any) => any_of(any),
-        None => Body::Text(String::new(), None),
-    };
-    let keys = match &body {
-        Body::Tree(tree) | Body::Struct(tree) => has_our_keys(tree) || has_nearly_our_keys(tree),
-        Body::Text(text, _) => text.contains("\"rollouts\"") || text.contains("\"segments\""),
-        Body::Discovered => false,
-    };
-    let named_so = own.iter().flatten().copied().chain(named.name.as_deref()).any(is_our_name);
-    all.push(Found {
-        carrier: Some(labelled(label)),
-        at: configuration.unwrap_or(node).at,
-        ours: keys || named_so || code.is_some_and(mentions_us),
-        body,
-        envelope,
-        chain: named.chain.clone(),
-    });
-}
-
-/// Whether the code of a plugin is read from somewhere with our name in it.
-fn mentions_us(node: &Node) -> bool {
-    node.text().is_some_and(is_our_name)
-        || node.items().iter().any(mentions_us)
-        || node.members().iter().any(|member| mentions_us(&member.value))
-}
-
-/// What Envoy hands to a plugin for a protobuf `Any`: the text of a `StringValue` or `BytesValue`, the
-/// bytes of a `Struct`.
-fn any_of(any: &Node) -> Body {
-    let url = any.get("@type").and_then(Node::text).unwrap_or_default();
-    let value = any.get("value");
-    if url.ends_with("google.protobuf.StringValue") {
-        return match value {
-            Some(node) => match node.text() {
-                Some(text) => Body::Text(text.to_owned(), Some(node.clone())),
-                None => Body::Tree(node.clone()),
-            },
-            None => Body::Text(String::new(), None),
-        };
-    }
-    if url.ends_with("google.protobuf.BytesValue") {
-        let bytes = value.and_then(Node::text).and_then(|text| Base64::decode_vec(text).ok());
-        if let Some(text) = bytes.and_then(|bytes| String::from_utf8(bytes).ok()) {
-            return Body::Text(text, None);
-        }
-    }
-    if let Some(value) = value {
-        return Body::Struct(value.clone());
-    }
-    let members: Vec<Member> =
-        any.members().iter().filter(|member| member.key != "@type").cloned().collect();
-    Body::Struct(Node { at: any.at, data: Data::Object(members) })
 }
 
 #[cfg(test)]
