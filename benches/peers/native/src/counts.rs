@@ -3,46 +3,27 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
+use crate::headers::header;
 use crate::{Buffer, Pointer};
 
 const RESPONSE_HEADERS: u32 = 2;
 
+type Define = unsafe extern "C" fn(Pointer, Buffer, *const Buffer, usize, *mut usize) -> u32;
+type Change = unsafe extern "C" fn(Pointer, usize, *const Buffer, usize, u64) -> u32;
+
+#[rustfmt::skip]
 extern "C" {
-    fn envoy_dynamic_module_callback_http_get_header(
-        stream: Pointer,
-        map: u32,
-        name: Buffer,
-        value: *mut Buffer,
-        index: usize,
-        count: *mut usize,
-    ) -> bool;
     fn envoy_dynamic_module_callback_http_filter_config_define_counter(
-        config: Pointer,
-        name: Buffer,
-        labels: *const Buffer,
-        count: usize,
-        id: *mut usize,
+        config: Pointer, name: Buffer, labels: *const Buffer, count: usize, id: *mut usize,
     ) -> u32;
     fn envoy_dynamic_module_callback_http_filter_config_define_histogram(
-        config: Pointer,
-        name: Buffer,
-        labels: *const Buffer,
-        count: usize,
-        id: *mut usize,
+        config: Pointer, name: Buffer, labels: *const Buffer, count: usize, id: *mut usize,
     ) -> u32;
     fn envoy_dynamic_module_callback_http_filter_increment_counter(
-        stream: Pointer,
-        id: usize,
-        values: *const Buffer,
-        count: usize,
-        by: u64,
+        stream: Pointer, id: usize, values: *const Buffer, count: usize, by: u64,
     ) -> u32;
     fn envoy_dynamic_module_callback_http_filter_record_histogram_value(
-        stream: Pointer,
-        id: usize,
-        values: *const Buffer,
-        count: usize,
-        value: u64,
+        stream: Pointer, id: usize, values: *const Buffer, count: usize, value: u64,
     ) -> u32;
 }
 
@@ -54,48 +35,52 @@ struct Metrics {
 
 static METRICS: OnceLock<Metrics> = OnceLock::new();
 
-fn buffers<const N: usize>(texts: [&'static str; N]) -> [Buffer; N] {
-    texts.map(Buffer::of)
+/// Defines a metric by its name and the names of its labels.
+fn metric<const N: usize>(
+    config: Pointer,
+    define: Define,
+    name: &'static str,
+    labels: [&'static str; N],
+) -> Option<usize> {
+    let (labels, mut id) = (labels.map(Buffer::of), 0);
+    // SAFETY: the configuration is being made, and every other pointer is that of something alive.
+    let result = unsafe { define(config, Buffer::of(name), labels.as_ptr(), N, &mut id) };
+    (result == 0).then_some(id)
+}
+
+/// Adds to a counter, or records in a histogram.
+///
+/// # Safety
+/// `stream` is what Envoy handed to the hook that runs.
+unsafe fn change<const N: usize>(
+    stream: Pointer,
+    callback: Change,
+    id: usize,
+    values: [&'static str; N],
+    value: u64,
+) {
+    let values = values.map(Buffer::of);
+    callback(stream, id, values.as_ptr(), N, value);
 }
 
 /// Defines the metrics, and answers with a configuration.
 pub fn define(config: Pointer) -> Pointer {
-    let id = |result: u32, id: usize| (result == 0).then_some(id);
-    let counter = |name, labels: &[Buffer]| {
-        let mut new = 0;
-        // SAFETY: the configuration is being made, and every other pointer is that of something alive.
-        let result = unsafe {
-            envoy_dynamic_module_callback_http_filter_config_define_counter(
-                config,
-                Buffer::of(name),
-                labels.as_ptr(),
-                labels.len(),
-                &mut new,
-            )
-        };
-        id(result, new)
-    };
-    let histogram = |name, labels: &[Buffer]| {
-        let mut new = 0;
-        // SAFETY: as above.
-        let result = unsafe {
-            envoy_dynamic_module_callback_http_filter_config_define_histogram(
-                config,
-                Buffer::of(name),
-                labels.as_ptr(),
-                labels.len(),
-                &mut new,
-            )
-        };
-        id(result, new)
-    };
-    let requests = counter("peer_requests_total", &buffers(["plugin", "rollout", "version", "reason"]));
-    let responses = counter(
+    let counter: Define = envoy_dynamic_module_callback_http_filter_config_define_counter;
+    let histogram: Define = envoy_dynamic_module_callback_http_filter_config_define_histogram;
+    let requests =
+        metric(config, counter, "peer_requests_total", ["plugin", "rollout", "version", "reason"]);
+    let responses = metric(
+        config,
+        counter,
         "peer_responses_total",
-        &buffers(["plugin", "rollout", "version", "code_class", "source"]),
+        ["plugin", "rollout", "version", "code_class", "source"],
     );
-    let duration =
-        histogram("peer_request_duration_milliseconds", &buffers(["plugin", "rollout", "version"]));
+    let duration = metric(
+        config,
+        histogram,
+        "peer_request_duration_milliseconds",
+        ["plugin", "rollout", "version"],
+    );
     let defined = requests.zip(responses).zip(duration);
     let Some(((requests, responses), duration)) = defined else { return std::ptr::null_mut() };
     METRICS.get_or_init(|| Metrics { requests, responses, duration });
@@ -106,24 +91,10 @@ pub fn define(config: Pointer) -> Pointer {
 /// `stream` is what Envoy handed to the hook that runs.
 pub unsafe fn response(stream: Pointer) {
     let Some(metrics) = METRICS.get() else { return };
-    let mut value = Buffer { ptr: std::ptr::null(), length: 0 };
-    let found = envoy_dynamic_module_callback_http_get_header(
-        stream,
-        RESPONSE_HEADERS,
-        Buffer::of(":status"),
-        &mut value,
-        0,
-        std::ptr::null_mut(),
-    );
-    if found && std::slice::from_raw_parts(value.ptr, value.length) == b"200" {
-        let values = buffers(["cohort", "checkout", "stable", "2xx", "upstream"]);
-        envoy_dynamic_module_callback_http_filter_increment_counter(
-            stream,
-            metrics.responses,
-            values.as_ptr(),
-            values.len(),
-            1,
-        );
+    if header(stream, RESPONSE_HEADERS, ":status") == Some(b"200") {
+        let values = ["cohort", "checkout", "stable", "2xx", "upstream"];
+        let add = envoy_dynamic_module_callback_http_filter_increment_counter;
+        change(stream, add, metrics.responses, values, 1);
     }
 }
 
@@ -132,19 +103,9 @@ pub unsafe fn response(stream: Pointer) {
 pub unsafe fn end(stream: Pointer, began: Option<Instant>) {
     let Some(metrics) = METRICS.get() else { return };
     let millis = began.map_or(0, |began| began.elapsed().as_millis() as u64);
-    let values = buffers(["cohort", "checkout", "stable", "HASH"]);
-    envoy_dynamic_module_callback_http_filter_increment_counter(
-        stream,
-        metrics.requests,
-        values.as_ptr(),
-        values.len(),
-        1,
-    );
-    envoy_dynamic_module_callback_http_filter_record_histogram_value(
-        stream,
-        metrics.duration,
-        values.as_ptr(),
-        3,
-        millis,
-    );
+    let [plugin, rollout, version] = ["cohort", "checkout", "stable"];
+    let add = envoy_dynamic_module_callback_http_filter_increment_counter;
+    change(stream, add, metrics.requests, [plugin, rollout, version, "HASH"], 1);
+    let record = envoy_dynamic_module_callback_http_filter_record_histogram_value;
+    change(stream, record, metrics.duration, [plugin, rollout, version], millis);
 }
