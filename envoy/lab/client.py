@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import aiohttp
 import httpx
 
+from .until import until
+
 
 @dataclass(frozen=True)
 class Key:
@@ -250,6 +252,12 @@ class Load:
         if self._tasks:
             await asyncio.gather(*self._tasks)
         await self._session.close()
+
+    async def more(self, count: int, what: str | None = None, *, timeout: float = 60) -> None:
+        """Awaits so many more answers."""
+        so_far = self.answered
+        what = what or f"{count} more answers"
+        await until(lambda: self.answered - so_far >= count, what, timeout=timeout)
 
     @property
     def failed(self) -> int:

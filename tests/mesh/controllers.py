@@ -17,7 +17,7 @@ from lab.client import Load
 from mesh import Agent, Mesh
 from programs import BIN, module_folder
 from scrape import Prometheus, total
-from shop import GATEWAY, Manifests
+from shop import GATEWAY, Manifests, virtual_service
 
 
 @dataclass
@@ -115,16 +115,7 @@ async def released(mesh: Mesh, folder: Path, overlay: str, times: dict[str, str]
 
 
 #: What a service has before a controller comes.
-ROUTES = {
-    "apiVersion": "networking.istio.io/v1",
-    "kind": "VirtualService",
-    "metadata": {"name": "checkout", "namespace": "shop"},
-    "spec": {
-        "hosts": ["shop.example.com"],
-        "gateways": ["istio-ingress/public"],
-        "http": [{"route": [{"destination": {"host": "checkout", "port": {"number": 8080}}}]}],
-    },
-}
+ROUTES = virtual_service({"route": [{"destination": {"host": "checkout", "port": {"number": 8080}}}]})
 
 
 def images(load: Load) -> tuple[Counter[str], int]:

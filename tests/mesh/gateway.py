@@ -15,6 +15,7 @@ from lab.process import Process
 from lab.until import until
 from mesh import Mesh, answers, envoy
 from programs import BIN, module_folder
+from shop import LISTENERS
 
 SYSTEM = "envoy-gateway-system"
 CONTROLLER = "gateway.envoyproxy.io/gatewayclass-controller"
@@ -28,9 +29,7 @@ GATEWAY = {
     "spec": {
         "gatewayClassName": "eg",
         "infrastructure": {"parametersRef": {"group": "gateway.envoyproxy.io", "kind": "EnvoyProxy", "name": "cohort"}},
-        "listeners": [
-            {"name": "http", "port": 80, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}}
-        ],
+        "listeners": LISTENERS,
     },
 }
 CLASS = {
@@ -43,23 +42,23 @@ CLASS = {
 #: Gives a program a root of its own, as a container has one: the machine's folders, and what volumes bring. Takes the
 #: folder with `certs` and `sds`, and a command.
 ROOT = """
-mount -t tmpfs tmpfs "$0/root"
+mount -t tmpfs tmpfs "$0/tree"
 for one in /*; do
-    if [ -L "$one" ]; then cp -P "$one" "$0/root$one"
-    elif [ -d "$one" ]; then mkdir "$0/root$one"; mount --rbind "$one" "$0/root$one"
+    if [ -L "$one" ]; then cp -P "$one" "$0/tree$one"
+    elif [ -d "$one" ]; then mkdir "$0/tree$one"; mount --rbind "$one" "$0/tree$one"
     fi
 done
-mount -t tmpfs tmpfs "$0/root/var/lib"
+mount -t tmpfs tmpfs "$0/tree/var/lib"
 for one in certs sds; do
-    [ ! -d "$0/$one" ] || { mkdir "$0/root/$one"; mount --bind "$0/$one" "$0/root/$one"; }
+    [ ! -d "$0/$one" ] || { mkdir "$0/tree/$one"; mount --bind "$0/$one" "$0/tree/$one"; }
 done
-exec chroot "$0/root" "$@"
+exec chroot "$0/tree" "$@"
 """
 
 
 def rooted(folder: Path, argv: list[str]) -> list[str]:
     """The command line that runs `argv` with a root of its own."""
-    (folder / "root").mkdir(parents=True, exist_ok=True)
+    (folder / "tree").mkdir(parents=True, exist_ok=True)
     return ["unshare", "--mount", "sh", "-euc", ROOT, str(folder), *argv]
 
 

@@ -47,6 +47,20 @@ GATEWAY = {
 }
 
 
+#: The one listener of a gateway of the Gateway API.
+LISTENERS = [{"name": "http", "port": 80, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}}]
+
+
+def virtual_service(*http: dict[str, Any]) -> dict[str, Any]:
+    """The shop's routes at Istio's gateway."""
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "checkout", "namespace": "shop"},
+        "spec": {"hosts": ["shop.example.com"], "gateways": ["istio-ingress/public"], "http": list(http)},
+    }
+
+
 class App:
     """A pod of the application: `lab.upstream` on a host of its own."""
 

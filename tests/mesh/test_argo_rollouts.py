@@ -82,8 +82,7 @@ async def test_adoption_a_slow_update_and_removal(mesh: Mesh, tmp_path: Path) ->
             async with Load(release.url, users(200), rate=60, headers=SHOP) as load:
 
                 async def go_on(what: str) -> None:
-                    seen = load.answered
-                    await until(lambda: load.answered > seen + 300, f"users {what}", timeout=30)
+                    await load.more(300, f"users {what}", timeout=30)
 
                 await go_on("before Argo Rollouts")
                 await kube.kubectl("apply", "-k", release.manifests.overlay("argo-rollouts"))

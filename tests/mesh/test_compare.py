@@ -26,7 +26,7 @@ from lab.client import Load, users
 from lab.until import until
 from mesh import Agent, Mesh
 from scrape import Prometheus
-from shop import GATEWAY, SERVICE, SHOP, App, reached
+from shop import GATEWAY, SERVICE, SHOP, App, reached, virtual_service
 
 USERS = 2000
 #: What the controllers ask: percent of the canary's answers that failed, by Envoy's own counters.
@@ -124,22 +124,13 @@ def destination(version: str, weight: int = 100) -> dict[str, Any]:
     return {"destination": {"host": f"checkout-{version}", "port": {"number": 8080}}, "weight": weight}
 
 
-def virtual_service(stable: int) -> dict[str, Any]:
-    split = [destination("stable", stable), destination("canary", 100 - stable)]
+def split(stable: int) -> dict[str, Any]:
+    """Routes by weight, and by a header."""
     match = [{"headers": {"x-canary": {"exact": "always"}}}]
-    return {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "VirtualService",
-        "metadata": {"name": "checkout", "namespace": "shop"},
-        "spec": {
-            "hosts": ["shop.example.com"],
-            "gateways": ["istio-ingress/public"],
-            "http": [
-                {"name": "by-header", "match": match, "route": [destination("canary")]},
-                {"name": "primary", "route": split},
-            ],
-        },
-    }
+    return virtual_service(
+        {"name": "by-header", "match": match, "route": [destination("canary")]},
+        {"name": "primary", "route": [destination("stable", stable), destination("canary", 100 - stable)]},
+    )
 
 
 def services() -> list[dict[str, Any]]:
@@ -153,7 +144,7 @@ def services() -> list[dict[str, Any]]:
 
 
 async def test_compare_a_virtual_service_with_weights(peers: Peers) -> None:
-    await peers.kube.apply(*services(), virtual_service(95))
+    await peers.kube.apply(*services(), split(95))
     try:
         async with AsyncExitStack() as stack:
             apps = {}
@@ -342,7 +333,7 @@ async def test_compare_argo_rollouts(peers: Peers) -> None:
     made = services()
     for service in made:
         del service["spec"]["selector"]["version"]
-    routes = virtual_service(100)
+    routes = split(100)
     del routes["spec"]["http"][0]  # its own way to have a header's route is setHeaderRoute
     async with argo_rollouts(kube):
         await kube.apply(*made, routes, analysis(), rollout("1"))

@@ -156,8 +156,7 @@ async def test_a_weight_changes_under_load_and_nothing_is_lost(public: Public) -
         began = time.monotonic()
         await public.weight(25)
         took = time.monotonic() - began
-        seen = load.answered
-        await until(lambda: load.answered > seen + 400, "the load at the new weight", timeout=30)
+        await load.more(400, "the load at the new weight", timeout=30)
     print(f"\n== Envoy Gateway, weight 5 to 25: {load.answered} requests, {load.failed} lost, in force in {took:.1f} s")
     assert load.failures == []
     changes, returned = images(load)
@@ -216,8 +215,7 @@ async def test_a_refused_configuration_changes_nothing_and_is_counted(public: Pu
             return all(total(now, one) > total(before, one) for one in (name, rejected))
 
         await until(counted, "the proxy counts what it refused", timeout=60, every=0.2)
-        seen = load.answered
-        await until(lambda: load.answered > seen + 300, "the load going on", timeout=30)
+        await load.more(300, "the load going on", timeout=30)
         assert await everybody(public.url, 300) == wanted
     print(f"\n== Envoy Gateway, a refused configuration: {load.answered} requests, {load.failed} lost")
     assert load.failures == []

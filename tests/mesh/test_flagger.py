@@ -66,11 +66,11 @@ async def test_releases_with_flagger(mesh: Mesh, tmp_path: Path) -> None:
                 failed = load.failed
                 await kube.kubectl("delete", "canary", "checkout", "-n", "shop")
                 asked = load.answered
-                await until(lambda: load.answered > asked + 200, "users after the removal", timeout=30)
+                await load.more(200, "users after the removal", timeout=30)
                 print(f"== Flagger: removed: {load.failed - failed} of {load.answered - asked} failed")
                 # The target is scaled up while the primary goes: a few requests may fall between. Then all is well.
-                failed, asked = load.failed, load.answered
-                await until(lambda: load.answered > asked + 200, "users a while after the removal", timeout=30)
+                failed = load.failed
+                await load.more(200, "users a while after the removal", timeout=30)
                 assert load.failed == failed
         finally:
             await away(kube, release)
@@ -99,8 +99,7 @@ async def test_adoption_and_updates_that_are_slow(mesh: Mesh, tmp_path: Path) ->
                     return (await kube.get("Canary", "checkout")).get("status", {}).get("phase", "")
 
                 await until(phase, "adopted", holds=lambda now: now == "Initialized", timeout=120, every=0.3)
-                seen = load.answered
-                await until(lambda: load.answered > seen + 400, "users served by the primary", timeout=30)
+                await load.more(400, "users served by the primary", timeout=30)
                 print(f"\n== Flagger: a service adopted: {load.answered} requests, {load.failed} failed")
                 assert load.failed == 0
 

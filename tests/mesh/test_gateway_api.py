@@ -9,7 +9,7 @@ from answers import as_recorded, concerning
 from lab.client import users
 from lab.until import until
 from mesh import Agent, Mesh
-from shop import App, Manifests, everybody, reached, simulated
+from shop import LISTENERS, App, Manifests, everybody, reached, simulated
 
 #: The Gateway that docs/istio.md takes for granted. With an address of its own Istio makes no Deployment for it.
 GATEWAY = {
@@ -19,9 +19,7 @@ GATEWAY = {
     "spec": {
         "gatewayClassName": "istio",
         "addresses": [{"type": "Hostname", "value": "public-istio.istio-ingress.svc.cluster.local"}],
-        "listeners": [
-            {"name": "http", "port": 80, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}}
-        ],
+        "listeners": LISTENERS,
     },
 }
 SERVICE = {

@@ -101,8 +101,7 @@ async def test_weights_and_an_image_change_under_load_and_nothing_is_lost(shop: 
             )
         new = lambda: in_force_after(shop, asked)  # noqa: E731
         await until(new, "the other module in force", timeout=30, every=0.2)
-        seen = load.answered
-        await until(lambda: load.answered > seen + 200, "the load going on", timeout=30)
+        await load.more(200, "the load going on", timeout=30)
     moves: dict[str, int] = {}
     last: dict[str, str | None] = {}
     for _, answer in load.heard:
@@ -121,12 +120,10 @@ async def test_istiod_and_registry_go_and_come_back_unseen(shop: Shop) -> None:
     async with Load(shop.url, users(300), rate=100, headers=SHOP) as load:
         await shop.kube.stop("istiod")
         await shop.kube.stop("docker-registry")
-        seen = load.answered
-        await until(lambda: load.answered > seen + 200, "the load going on without them", timeout=30)
+        await load.more(200, "the load going on without them", timeout=30)
         await shop.mesh.start_istiod()
         await shop.mesh.start_registry()
-        seen = load.answered
-        await until(lambda: load.answered > seen + 200, "the load going on with them", timeout=30)
+        await load.more(200, "the load going on with them", timeout=30)
     assert load.failures == []
     assert await everybody(shop.url, 300) == wanted
     # And it is heard again.
@@ -343,8 +340,7 @@ async def test_removing_it_as_the_document_says(shop: Shop) -> None:
         for page, command, done in steps:
             await shop.reader.follow(page, command)
             await until(done, f"in force at the gateway: {command}", timeout=30, every=0.2)
-            seen = load.answered
-            await until(lambda seen=seen: load.answered > seen + 60, "the load going on", timeout=30)
+            await load.more(60, "the load going on", timeout=30)
     assert load.failures == []
     assert set(load.by_service) == {"checkout-stable"}
 

@@ -21,7 +21,6 @@ from guarded import (
     guarded,
     held_out,
     of,
-    sends,
     two_workers,
     weights,
 )
@@ -66,16 +65,16 @@ async def falls(
     await lab.apply(one)
     canaries = set(of(one, "canary", 10_000))
     async with lab.load(headers=headers) as load:
-        await sends(load, 100)
+        await load.more(100)
         assert {a.version for _, a in load.heard} == {"stable", "canary"}
         assert load.failed == 0
         began = len(load.heard)
         await breaks()
         await lab.watcher.out()
         # Whoever was let through before the other worker knew has had an answer by now.
-        await sends(load, 120)
+        await load.more(120)
         quiet, served = load.elapsed, (await lab.v2.counts())["requests"]
-        await sends(load, 240)
+        await load.more(240)
         assert (await lab.v2.counts())["requests"] == served, "the canary is not asked any more"
         later = [a for when, a in load.heard if when - a.seconds > quiet]
         assert {(a.version, a.served_by, a.status) for a in later} == {("stable", "checkout-v1", 200)}
@@ -234,9 +233,9 @@ async def test_after_retry_after_a_tenth_of_its_users_try_it_and_it_falls_again_
         assert not held_out(metrics)
         await until(lambda: lab.watcher.warnings("is back in traffic"), "the return")
         probing = {a.user for _, a in load.heard[began:] if a.version == "canary"}
-        await sends(load, 60)
+        await load.more(60)
         began = len(load.heard)
-        await sends(load, 200)
+        await load.more(200)
         back = [answer for _, answer in load.heard[began:]]
         assert {(a.version, a.reason, a.status) for a in back} == {("canary", "HASH", 200)}
     assert probing & chosen, "a tenth tried it before all had it"
@@ -326,7 +325,7 @@ async def test_a_configuration_that_was_replaced_trips_nothing(lab: Lab):
     two = {key: value for key, value in one.items() if key != "guard"}
     await lab.apply(two)
     async with lab.load(canaries, rate=100) as load:
-        await sends(load, 200)
+        await load.more(200)
     assert load.failed == load.answered, "whoever is in the canary sees it fail"
     assert await lab.watcher.trips() == {}
     assert lab.watcher.warnings() == []
@@ -342,7 +341,7 @@ async def test_a_dead_canary_with_one_request_a_second_costs_at_most_six_errors(
     await lab.v2.behave(failure_ratio=1.0)
     async with lab.load(of(one, "stable", 400), rate=19), lab.load(of(one, "canary", 120), rate=1) as load:
         await lab.watcher.out()
-        await sends(load, 3)
+        await load.more(3)
     print(f"{load.failed} errors")
     assert 3 <= load.failed <= 6
 
@@ -352,11 +351,11 @@ async def test_half_of_a_tenth_of_200_requests_a_second_fails_and_is_rolled_back
     one = {**guarded(10), "guard": {}}
     await lab.apply(one)
     async with lab.load(users(2000), rate=200) as load:
-        await sends(load, 400)
+        await load.more(400)
         await lab.v2.behave(failure_ratio=0.5)
         began = load.elapsed
         await lab.watcher.out()
-        await sends(load, 200)
+        await load.more(200)
     took = load.failures[-1][0] - began
     print(f"the last of {load.failed} errors {took:.1f} s after the canary began to fail")
     assert load.failures[0][0] >= began

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import Launch, config
-from guarded import Lab, a_lab, evidence, failures, guarded, held_out, of, sends, two_workers
+from guarded import Lab, a_lab, evidence, failures, guarded, held_out, of, two_workers
 from lab import bootstrap
 from lab.client import Key, Load, ask, users
 from lab.envoy import Envoy, Metrics
@@ -33,7 +33,7 @@ async def lab(shared: Envoy, v1: Service, v2: Service) -> AsyncIterator[Lab]:
 
 async def stays(lab: Lab, load: Load) -> None:
     """Expects that nothing has tripped; and then that the guard was awake all the while."""
-    await sends(load, 120)
+    await load.more(120)
     metrics = await lab.proxy.metrics()
     assert not held_out(metrics)
     assert lab.watcher.warnings() == []
@@ -54,11 +54,11 @@ async def stays(lab: Lab, load: Load) -> None:
 async def test_a_minute_in_which_both_versions_are_bad_rolls_nothing_back(lab: Lab, bad: dict[str, Any]):
     await lab.apply(guarded(guard={"slowerThan": "100ms", "maxSlowRatio": 0.05}))
     async with lab.load(rate=60) as load:
-        await sends(load, 60)
+        await load.more(60)
         await asyncio.gather(*(each.behave(**bad) for each in (lab.v1, lab.v2)))
         began, before = load.elapsed, len(load.heard)
         while load.elapsed < began + 60:
-            await sends(load, 60)
+            await load.more(60)
             assert not held_out(await lab.proxy.metrics())
         ours = [answer for _, answer in load.heard[before:] if answer.version == "canary"]
         assert sum(answer.status == 503 or answer.seconds > 0.1 for answer in ours) > 100
@@ -71,12 +71,12 @@ async def test_before_min_requests_nothing_trips(lab: Lab):
     await lab.apply(one)
     canaries = of(one, "canary", 20)
     async with lab.load(of(one, "stable")) as load:
-        await sends(load, 120)
+        await load.more(120)
         await lab.v2.behave(failure_ratio=1.0)
         for user in canaries[:19]:
             await lab.everybody([user])
             # Long enough for another look.
-            await sends(load, 30)
+            await load.more(30)
         metrics = await lab.proxy.metrics_when(lambda metrics: evidence(metrics) == 1000, "all the evidence")
         assert not held_out(metrics)
         assert lab.watcher.warnings() == []
@@ -105,7 +105,7 @@ async def uploads_slowly(lab: Lab, load: Load, me: str) -> None:
     links = [await asyncio.open_connection(*lab.proxy.address) for _ in range(60)]
     for _, writer in links:
         writer.write(data[:-1])
-    await sends(load, 60)
+    await load.more(60)
     for reader, writer in links:
         writer.write(data[-1:])
         assert await reader.readuntil(b"\r\n") == b"HTTP/1.1 200 OK\r\n"
@@ -119,7 +119,7 @@ async def test_one_client_takes_nothing_out(lab: Lab, attack: Callable[[Lab, Loa
     await lab.apply(one)
     me = of(one, "canary", 1)[0]
     async with lab.load([user for user in users(400) if user != me], key=COOKIE) as load:
-        await sends(load, 120)
+        await load.more(120)
         await attack(lab, load, me)
         await stays(lab, load)
 
@@ -150,8 +150,8 @@ async def test_what_a_filter_behind_answers_neither_takes_out_nor_hides(launch: 
             lab.load(canaries[:200], rate=60, headers=refused) as load,
             lab.load(stables, rate=30) as well_served,
         ):
-            await sends(load, 200)
-            await sends(well_served, 60)
+            await load.more(200)
+            await well_served.more(60)
             assert load.by_outcome["canary", 503] == load.answered
             metrics = await lab.proxy.metrics()
             assert failures(metrics) == 0
@@ -282,9 +282,9 @@ async def falls_by_its_log(lab: Lab, load: Load) -> None:
     """Expects the canary out on both workers, as the log has it, and nothing said but that."""
     await lab.v2.behave(failure_ratio=1.0)
     await until(lambda: lab.watcher.warnings("held out of traffic (failures)"), "the trip")
-    await sends(load, 120)
+    await load.more(120)
     began = len(load.heard)
-    await sends(load, 100)
+    await load.more(100)
     assert {answer.version for _, answer in load.heard[began:]} == {"stable"}
     assert len(lab.watcher.warnings()) == 1
 
@@ -294,7 +294,7 @@ async def test_a_guard_needs_none_of_the_proxy_s_counters(launch: Launch, v1: Se
     matcher = {"exclusion_list": {"patterns": [{"prefix": prefix} for prefix in prefixes]}}
     proxy = await two_workers(launch, config=config(guarded()), stats_matcher=matcher)
     async with a_lab(proxy, v1, v2) as lab, lab.load() as load:
-        await sends(load, 120)
+        await load.more(120)
         await falls_by_its_log(lab, load)
         assert "cohort_failures_total" not in await proxy.admin("/stats/prometheus")
 
@@ -302,8 +302,8 @@ async def test_a_guard_needs_none_of_the_proxy_s_counters(launch: Launch, v1: Se
 async def test_counters_that_are_reset_change_nothing(lab: Lab):
     await lab.apply(guarded())
     async with lab.load() as load:
-        await sends(load, 240)
+        await load.more(240)
         await lab.proxy.admin("/reset_counters", "POST")
-        await sends(load, 120)
+        await load.more(120)
         assert lab.watcher.warnings() == []
         await falls_by_its_log(lab, load)

@@ -326,8 +326,7 @@ async def test_an_upgrade_of_the_plugin_loses_no_request_and_moves_nobody(envoy:
             for reload, path in enumerate([another_module(tmp_path), module(), another_module(tmp_path)], 2):
                 await istiod.apply(one, path)
                 await settled(running, one, reload)
-                seen = load.answered
-                await until(lambda seen=seen: load.answered >= seen + 300, "the load going on")
+                await load.more(300, "the load going on")
             assert served(await everybody(running, 300)) == before
         assert load.failures == []
         assert load.answered == load.sent

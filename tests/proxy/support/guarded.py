@@ -13,7 +13,6 @@ from lab import arithmetic, bootstrap
 from lab.client import Answer, Load, ask, users
 from lab.envoy import Envoy, Metrics
 from lab.service import Service
-from lab.until import until
 
 #: Two workers see a change at their next tick (250 ms); what was on its way then still arrives.
 WITHIN = 2.0
@@ -101,12 +100,6 @@ class Lab:
     async def everybody(self, who: Iterable[str], **more: Any) -> dict[str, Answer]:
         """Everyone on a connection of their own: each worker takes about half."""
         return await ask(self.proxy.url, who, fresh=True, concurrency=8, **more)
-
-
-async def sends(load: Load, count: int) -> None:
-    """Awaits so many more answers to the load."""
-    so_far = load.answered
-    await until(lambda: load.answered - so_far >= count, f"{count} more answers")
 
 
 @asynccontextmanager
