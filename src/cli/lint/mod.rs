@@ -2,23 +2,24 @@
 
 pub mod around;
 mod chains;
+mod earlier;
+mod hosts;
 mod implies;
 mod routes;
 mod tables;
 mod visitors;
 mod written;
 
-use std::collections::HashMap;
-
 use crate::bucket::VersionIndex;
 use crate::config::{Choice, Config, Millis, Path, PathSegment, Rollout};
-use crate::hash::Scheme;
 use crate::http::SetCookie;
 
 use super::instant_text;
 use super::source::tree::{Data, Node, Position};
 use super::source::{Document, Finder};
 use super::style::plain;
+
+use earlier::Earlier;
 
 pub use chains::chains;
 pub use routes::routes;
@@ -50,10 +51,10 @@ pub fn warnings(document: &Document, now: Millis) -> Vec<Warning> {
             place.rules(config, &mut found);
             place.key(&mut found);
             place.cookies(&mut found);
-            place.salt(&mut earlier, &mut found);
-            place.header(&mut earlier, &mut found);
+            earlier.compare(rollout, &place.path, &mut found);
             place.ramp(now, &mut found);
         }
+        hosts::impossible(config, &mut found);
         if let Some(pins) = visitors::pins(&config.rollouts) {
             let text = format!(
                 "{pins} of them pin the same request: a browser sends all of these cookies with every \
@@ -123,22 +124,13 @@ impl Below for Path {
 /// Among how many rules of a rollout one is looked for that leaves nothing for another.
 const RULES: usize = 1000;
 
-/// What the rollouts before one have, by what may be the same.
-#[derive(Default)]
-struct Earlier<'a> {
-    /// The first rollout of each salt and scheme.
-    salts: HashMap<(&'a str, Scheme), &'a Rollout>,
-    /// The first rollout that writes each route header on every request.
-    headers: HashMap<&'a str, &'a Rollout>,
-}
-
 /// One rollout, and where it stands.
 struct Place<'a> {
     path: Path,
     rollout: &'a Rollout,
 }
 
-impl<'a> Place<'a> {
+impl Place<'_> {
     /// A rule that an earlier one leaves nothing for.
     fn rules(&self, config: &Config, found: &mut Found) {
         let rules = self.rollout.rules.get(..RULES).unwrap_or(&self.rollout.rules);
@@ -201,33 +193,6 @@ impl<'a> Place<'a> {
                 version.name, stable.name
             );
             found.push((self.path.key("versions"), text));
-        }
-    }
-
-    fn salt(&self, earlier: &mut Earlier<'a>, found: &mut Found) {
-        let key = (self.rollout.salt.as_str(), self.rollout.scheme);
-        let other = *earlier.salts.entry(key).or_insert(self.rollout);
-        if !std::ptr::eq(other, self.rollout) {
-            let text = format!(
-                "has the salt of rollout {} ({}), so that the same users are first in both",
-                other.name,
-                plain(&other.salt)
-            );
-            found.push((self.path.clone(), text));
-        }
-    }
-
-    /// A route header that an earlier rollout always writes first.
-    fn header(&self, earlier: &mut Earlier<'a>, found: &mut Found) {
-        let header = self.rollout.output.route_header.as_str();
-        if let Some(other) = earlier.headers.get(header) {
-            let text = format!(
-                "never writes {header}, because rollout {} comes first and matches every request",
-                other.name
-            );
-            found.push((self.path.clone(), text));
-        } else if self.rollout.matches.is_none() {
-            earlier.headers.insert(header, self.rollout);
         }
     }
 
