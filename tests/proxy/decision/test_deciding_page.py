@@ -6,26 +6,32 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Launch, config
+from conftest import Launch, config, rollout
 from lab.bootstrap import connection_manager
 from lab.envoy import COMMAND, REPOSITORY, Envoy
-from lab.wire import get
+from lab.wire import get, get_http2
+from support.upstream import as_asked, upstream
 
 
 @dataclass
 class Row:
     """A request in words, and the version and reason that it gets."""
 
+    method: str
     path: str
     headers: list[tuple[str, str]]
     host: str
     version: str
     reason: str
+    #: The status and the headers of the upstream's answer, and the cookies that go out with it, where the row says.
+    answer: tuple[str, list[str]] | None = None
+    cookies: list[str] | None = None
 
 
 @dataclass
@@ -37,10 +43,12 @@ class Example:
 
 
 def row(line: str) -> Row:
-    request, version, reason = (cell.strip() for cell in line.strip("|").split("|"))
+    request, *answer, version, reason = (cell.strip() for cell in line.strip("|").split("|"))
+    cookies = None
+    if answer:
+        (said, version, reason), cookies = (*answer, version), reason
     first, *others = re.findall("`([^`]+)`", request)
     method, path = first.split(" ")
-    assert method == "GET"
     headers, host = [], "lab"
     for part in others:
         if part.startswith("from "):
@@ -51,7 +59,15 @@ def row(line: str) -> Row:
                 host = value
             else:
                 headers.append((name, value))
-    return Row(path, headers, host, version, reason)
+    found = Row(method, path, headers, host, version, reason)
+    if cookies is not None:
+        status, *lines = re.findall("`([^`]+)`", said)
+        found.answer = (status, lines)
+        found.cookies = [
+            name + "; Domain=example.com" * (after == " with its domain")
+            for name, after in re.findall("`([^`]+)`([^`,]*)", cookies)
+        ]
+    return found
 
 
 def examples() -> dict[str, Example]:
@@ -76,6 +92,11 @@ def examples() -> dict[str, Example]:
 EXAMPLES = examples()
 
 
+#: The headings of the tables without and with the upstream's answer.
+DECIDING = [heading for heading, example in EXAMPLES.items() if not example.rows or example.rows[0].answer is None]
+ANSWERED = [heading for heading in EXAMPLES if heading not in DECIDING]
+
+
 @pytest.fixture(scope="module")
 async def edge(launch: Launch) -> Envoy:
     def behind_a_proxy(boot: dict[str, Any]) -> None:
@@ -88,9 +109,10 @@ def test_the_page_has_an_example_for_each_step():
     steps = {row.reason for example in EXAMPLES.values() for row in example.rows}
     assert steps == {"DISABLED", "OVERRIDE", "INHERITED", "RULE", "PINNED", "HASH", "DEFAULT"}
     assert sum(len(example.rows) for example in EXAMPLES.values()) >= 30
+    assert sum(row.cookies is not None for example in EXAMPLES.values() for row in example.rows) >= 10
 
 
-@pytest.mark.parametrize("heading", EXAMPLES)
+@pytest.mark.parametrize("heading", DECIDING)
 async def test_an_example_does_what_the_page_says(edge: Envoy, heading: str):
     example = EXAMPLES[heading]
     await edge.configure(example.config)
@@ -103,6 +125,67 @@ async def test_an_example_does_what_the_page_says(edge: Envoy, heading: str):
         assert (reply.one("x-version"), reply.one("x-reason")) == (row.version, row.reason), row
         service = "checkout-v2" if row.version == "canary" else "checkout-v1"
         assert reply.told["service"] == service, row
+
+
+def outgoing(line: str) -> str:
+    """What the page says of a `set-cookie` line: the cookie's name, and its domain."""
+    pair, *attributes = line.split("; ")
+    domain = [attribute for attribute in attributes if attribute.startswith("Domain=")]
+    return "; ".join([pair.partition("=")[0], *domain])
+
+
+@pytest.fixture(scope="module")
+async def before_an_application(launch: Launch) -> AsyncIterator[Envoy]:
+    """An Envoy before an upstream that answers as the request says; `/followed` is a redirect that Envoy follows."""
+    async with upstream(as_asked) as address:
+        to = {"cluster": "app"}
+        policy = {"redirect_response_codes": [302], "max_internal_redirects": 1}
+        followed = {"match": {"path": "/followed"}, "route": {**to, "internal_redirect_policy": policy}}
+        # The second pass is to get a page.
+        page = {"match": {"path": "/page"}, "route": to, "request_headers_to_remove": ["x-status", "x-answer"]}
+        routes = [followed, page, {"match": {"prefix": "/"}, "route": to}]
+        yield await launch(config=config(rollout()), routes=routes, clusters={"app": address})
+
+
+@pytest.mark.parametrize("ask", [get, get_http2], ids=["HTTP/1.1", "HTTP/2"])
+@pytest.mark.parametrize("heading", ANSWERED)
+async def test_the_cookies_go_out_as_the_page_says(before_an_application: Envoy, heading: str, ask: Any):
+    example = EXAMPLES[heading]
+    for one in example.config["rollouts"]:
+        one.setdefault("output", {}).update(responseHeader="x-version", reasonHeader="x-reason")
+    await before_an_application.configure(example.config)
+    for row in example.rows:
+        status, lines = row.answer
+        wanted = [("x-status", status), *(("x-answer", line) for line in lines)]
+        reply = await ask(
+            before_an_application.address, row.path, [*row.headers, *wanted], host=row.host, method=row.method
+        )
+        assert (reply.one("x-version"), reply.one("x-reason")) == (row.version, row.reason), row
+        assert sorted(map(outgoing, reply.all("set-cookie"))) == sorted(row.cookies), row
+
+
+def explained(example: Example, row: Row, directory: Path, *more: str) -> str:
+    arguments = ["--method", row.method, "--url", f"http://{row.host}{row.path}"]
+    for name, value in row.headers:
+        arguments += ["--address", value] if name == "x-forwarded-for" else ["-H", f"{name}: {value}"]
+    command = [COMMAND, "explain", written(example, directory), *arguments, *more]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("heading", ANSWERED)
+def test_explain_hands_out_the_cookies_of_the_page(tmp_path: Path, heading: str):
+    """It knows no answer: the cookies are those of an answer that no shared cache may keep, and it says so."""
+    example = EXAMPLES[heading]
+    plain = {(row.method, row.host, tuple(row.headers)): row for row in example.rows if row.answer == ("200", [])}
+    for row in example.rows:
+        text = explained(example, row, tmp_path)
+        lines = re.findall("^response  set-cookie: (.*)$", text, re.MULTILINE)
+        cookies = sorted(map(outgoing, lines))
+        if row.cookies:
+            assert cookies == sorted(row.cookies), row
+        elif plain.get((row.method, row.host, tuple(row.headers))) is row:
+            assert cookies == [], row
+        assert ("only on an answer that no shared cache may keep" in text) == bool(cookies)
 
 
 def told(*arguments: str) -> list[dict[str, Any]]:
@@ -119,12 +202,8 @@ def written(example: Example, directory: Path) -> str:
 @pytest.mark.parametrize("heading", EXAMPLES)
 def test_explain_says_what_the_page_says(tmp_path: Path, heading: str):
     example = EXAMPLES[heading]
-    file = written(example, tmp_path)
     for row in example.rows:
-        arguments = ["--url", f"http://{row.host}{row.path}"]
-        for name, value in row.headers:
-            arguments += ["--address", value] if name == "x-forwarded-for" else ["-H", f"{name}: {value}"]
-        [decision] = told("explain", file, *arguments)
+        decision = json.loads(explained(example, row, tmp_path, "--output", "json"))
         assert (decision["version"], decision["reason"]) == (row.version, row.reason), row
 
 

@@ -18,6 +18,7 @@ from lab import arithmetic, bootstrap
 from lab.bootstrap import Address
 from lab.envoy import Envoy
 from lab.wire import Connection, Reply, get, get_http2
+from support.upstream import as_asked, upstream
 
 ID = {"cookie": {"name": "cohort-id", "maxAge": "365d"}}
 PIN = {"cookie": {"name": "cohort-checkout", "maxAge": "1d"}}
@@ -213,7 +214,7 @@ async def test_an_internal_redirect_is_the_same_visitor(launch: Launch):
             raise web.HTTPFound("http://lab/end")
         return web.Response(text="{}", headers={"x-got": request.headers.get("cookie", "")})
 
-    async with service(serve) as address:
+    async with upstream(serve) as address:
         policy = {"redirect_response_codes": [302], "max_internal_redirects": 1}
         routes = [{"match": {"prefix": "/"}, "route": {"cluster": "app", "internal_redirect_policy": policy}}]
         split = rollout(50, anonymousId=ID)
@@ -230,36 +231,10 @@ async def test_an_internal_redirect_is_the_same_visitor(launch: Launch):
             assert again.all("set-cookie") == []
 
 
-class service:
-    """An upstream that answers as `serve` says."""
-
-    def __init__(self, serve: Any) -> None:
-        self._serve = serve
-
-    async def __aenter__(self) -> Address:
-        site = web.Application()
-        site.router.add_route("*", "/{path:.*}", self._serve)
-        self._runner = web.AppRunner(site, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        return self._runner.addresses[0]
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
-
-
 @pytest.fixture(scope="module")
 async def answering(launch: Launch) -> AsyncIterator[Envoy]:
     """An Envoy before an upstream that answers with the status and the headers that the request names."""
-
-    async def serve(request: web.Request) -> web.Response:
-        answer = web.Response(status=int(request.headers.get("x-status", "200")))
-        for line in request.headers.getall("x-answer", []):
-            name, _, value = line.partition(": ")
-            answer.headers.add(name, value)
-        return answer
-
-    async with service(serve) as address:
+    async with upstream(as_asked) as address:
         redirect = {"match": {"path": "/moved"}, "redirect": {"path_redirect": "/"}}
         routes = [redirect, {"match": {"prefix": "/"}, "route": {"cluster": "app"}}]
         yield await launch(config=config(rollout(100)), routes=routes, clusters={"app": address})
