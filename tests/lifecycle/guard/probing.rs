@@ -7,6 +7,7 @@ on_both_rigs!(
     after_retry_after_a_tenth_of_the_users_probe,
     a_probe_that_goes_well_brings_it_back,
     a_probe_that_fails_takes_it_out_again,
+    a_probe_is_seen_from_its_first_second_on_however_long_the_window,
     a_probe_that_only_failed_does_not_bring_it_back_and_one_that_nobody_asked_for_does,
     a_step_of_the_wall_clock_shortens_no_hold_out,
     a_broken_version_with_few_and_busy_users_never_comes_back,
@@ -93,6 +94,22 @@ fn a_probe_that_fails_takes_it_out_again<R: Rig>() {
         }
         assert_eq!((held_out(&worker), trips(&worker, "failures")), (1, round));
         assert!(probing(&mut worker, 100, 200).is_empty());
+    }
+}
+
+fn a_probe_is_seen_from_its_first_second_on_however_long_the_window<R: Rig>() {
+    for window in ["1s", "30s", "1h"] {
+        let guard = format!(
+            r#""guard": {{"window": "{window}", "retryAfter": "5m"}}, "output": {{"reasonHeader": "x-why"}}"#
+        );
+        let mut worker = tripped::<R>(&checkout(&guard));
+        worker.world.advance(300_000);
+        worker.tick();
+        for part in 0..4 {
+            probing_from(part * 1_000, &mut worker, 60, 500);
+            worker.pass(250);
+        }
+        assert_eq!((held_out(&worker), trips(&worker, "failures")), (1, 2), "{window}");
     }
 }
 
