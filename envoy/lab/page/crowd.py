@@ -19,8 +19,8 @@ FIRST = 2100
 #: How many are asked at once, and how long it takes until everybody has been asked.
 BATCH = 24
 SWEEP_SECONDS = 1.5
-#: Seconds within which the proxy says of a change that it has made it. A move so short before one belongs to it.
-SETTLED = 1.0
+#: In the place of an era, while a change is on its way to every worker of the proxy.
+BETWEEN = -1
 #: Coprime to USERS: neighbours in the grid are not asked together.
 STRIDE = 97
 
@@ -40,7 +40,7 @@ class Cell:
     failed: bool = False
     moves: int = 0
     #: The era in which that request was sent.
-    era: int = -1
+    era: int = BETWEEN
 
     def told(self) -> list[object]:
         return [self.version, int(self.failed), self.moves, self.reason, self.served_by]
@@ -57,7 +57,7 @@ class Grid:
     moved: int = 0
     #: Those that nobody wanted: between two requests with no change of the release between them.
     back_and_forth: int = 0
-    #: When the latest of those were seen; they count once no change has come to explain them.
+    #: When the latest of those were seen; they count once the proxy, asked later, tells of no change.
     _unexplained: deque[float] = field(default_factory=deque)
     #: Those since it was last asked for, by direction.
     moves: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -73,7 +73,7 @@ class Grid:
                 cell.moves += 1
                 self.moved += 1
                 self.moves[cell.version, answer.version] += 1
-                if cell.era == sent == now:
+                if cell.era == sent == now != BETWEEN:
                     self._unexplained.append(time.monotonic())
             cell.version, cell.era = answer.version, sent
         cell.reason, cell.served_by = answer.reason, answer.served_by
@@ -82,9 +82,9 @@ class Grid:
         """A change has come: the latest moves are its."""
         self._unexplained.clear()
 
-    def settle(self) -> None:
-        """Counts the moves that no change came to explain."""
-        while self._unexplained and self._unexplained[0] < time.monotonic() - SETTLED:
+    def settle(self, asked: float) -> None:
+        """Counts the moves before the proxy was `asked`, which then told of no change."""
+        while self._unexplained and self._unexplained[0] < asked:
             self._unexplained.popleft()
             self.back_and_forth += 1
 
@@ -113,15 +113,27 @@ class Crowd:
         #: How many times everybody has been asked.
         self.sweeps = 0
         #: Grows with every change of the release, and with every one that the proxy makes by itself.
-        self._era = 0
+        self._changes = 0
+        #: The sweep with which the latest change has reached every worker: each learns it by itself, a little later
+        #: than the first of them. By then everybody has been asked once since.
+        self._settled = 0
         self._url, self._rollout = url.rstrip("/"), rollout
         self._heard_batch, self._heard_sweep = batch, sweep
 
     def changed(self) -> None:
         """The release is another one from now on, so moves are wanted."""
-        self._era += 1
+        self._changes += 1
+        self._settled = self.sweeps + 2
         for grid in (self.sticky, self.random):
             grid.explained()
+
+    def unchanged(self, asked: float) -> None:
+        """The release is what it was: so said the proxy, which was asked at this time (`time.monotonic`)."""
+        for grid in (self.sticky, self.random):
+            grid.settle(asked)
+
+    def _era(self) -> int:
+        return self._changes if self.sweeps >= self._settled else BETWEEN
 
     async def run(self) -> None:
         order = [number * STRIDE % USERS for number in range(USERS)]
@@ -129,8 +141,8 @@ class Crowd:
             user = User(http, self._url, rollout=self._rollout)
 
             async def one(grid: Grid, number: int, name: str) -> None:
-                sent = self._era
-                grid.hear(number, await user.ask(name), sent, self._era)
+                sent = self._era()
+                grid.hear(number, await user.ask(name), sent, self._era())
 
             for start in itertools.cycle(range(0, USERS, BATCH)):
                 began = time.monotonic()
@@ -139,8 +151,6 @@ class Crowd:
                     *(one(self.sticky, number, self.names[number]) for number in batch),
                     *(one(self.random, number, uuid.uuid4().hex) for number in batch),
                 )
-                for grid in (self.sticky, self.random):
-                    grid.settle()
                 self._heard_batch(batch)
                 if start + BATCH >= USERS:
                     self.sweeps += 1

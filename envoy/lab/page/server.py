@@ -111,8 +111,11 @@ class Page:
     async def _watch(self) -> None:
         while True:
             with contextlib.suppress(aiohttp.ClientError, asyncio.TimeoutError):
+                asked = time.monotonic()
                 now = await standings(self._admin, self.rollout, self._http)
-                if now != self._standings:
+                if now == self._standings:
+                    self.crowd.unchanged(asked)
+                else:
                     before, self._standings = self._standings, now
                     self.crowd.changed()
                     self._tell_standings(before, now)
