@@ -56,6 +56,7 @@ unsafe fn with_stream(
     });
     if !went_well {
         open.stream = None;
+        open.settings.ticker.counted();
     }
     CONTINUE
 }
@@ -132,7 +133,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_config_scheduled(
     guarded((), || {
         // SAFETY: Envoy calls this only while the configuration lives.
         if let Some(settings) = unsafe { settings(config) } {
-            worker::tick(&settings);
+            worker::woken(&settings);
         }
     });
 }

@@ -1,16 +1,16 @@
 //! [`Host`] on top of Envoy's callbacks and of what the process shares.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::Millis;
 use crate::engine::Surroundings;
-use crate::filter::{Call, Host, MetricId, MetricKind, Shared};
+use crate::filter::{Call, Host, Identity, MetricId, MetricKind, Shared};
 use crate::http::{address, Headers};
 
 use super::abi::{self, Attribute, Map, StreamHandle};
-use super::process;
+use super::process::{self, Series};
 use super::settings::Settings;
 
 /// How the names begin of what instances of this filter leave on a stream for each other. A native one sees what
@@ -22,8 +22,8 @@ pub struct Proxy<'a> {
     settings: &'a Settings,
     /// The stream whose hook runs; `None` on the main thread.
     stream: Option<StreamHandle>,
-    /// In a thread that is not Envoy's, what was counted there: its metrics can be touched only from its own.
-    apart: Option<RefCell<Vec<(MetricId, u64)>>>,
+    /// Whether this thread is not Envoy's: its metrics can be touched only from its own.
+    is_apart: bool,
     /// Whether what all share may be written: not by a thread that does not know how things stand.
     pub writes: bool,
     /// The period of ticks that was asked for.
@@ -45,7 +45,7 @@ impl<'a> Proxy<'a> {
         Self {
             settings,
             stream: None,
-            apart: None,
+            is_apart: false,
             writes: true,
             period: Cell::new(None),
             late: Cell::new(false),
@@ -57,18 +57,14 @@ impl<'a> Proxy<'a> {
 
     /// In a thread that the main thread waits for.
     pub fn apart(settings: &'a Settings) -> Self {
-        Self { apart: Some(RefCell::default()), ..Self::main(settings) }
+        Self { is_apart: true, ..Self::main(settings) }
     }
 
-    /// What was counted in a thread of its own.
-    pub fn into_counted(self) -> Vec<(MetricId, u64)> {
-        self.apart.map(RefCell::into_inner).unwrap_or_default()
-    }
-
-    /// Tells Envoy what was counted, and by how much.
-    pub fn tell(&self, counter: MetricId, by: u64) {
-        let Some(series) = process::series(counter) else { return };
-        let Some(id) = self.settings.metrics.id(series.metric) else { return };
+    /// Tells Envoy of a counter: by how much it grew, or with 0 that it is there.
+    fn tell(&self, series: &Series, by: u64) {
+        let Some(id) = self.settings.metrics.id(series.metric).filter(|_| !self.is_apart) else {
+            return;
+        };
         match self.stream {
             Some(stream) => stream.increment(id, &series.values, by),
             None => self.settings.handle.increment(id, &series.values, by),
@@ -82,9 +78,14 @@ impl<'a> Proxy<'a> {
     /// Takes over what was counted so far: Envoy forgets a counter with the last configuration that has touched it.
     pub fn keep_counters(&self) {
         for series in process::counters() {
-            if let Some(id) = self.settings.metrics.id(series.metric) {
-                self.settings.handle.increment(id, &series.values, 0);
-            }
+            self.tell(series, 0);
+        }
+    }
+
+    /// Tells Envoy what was counted since it was told last, on all threads.
+    pub fn tell_counted(&self) {
+        for (series, by) in process::take_untold(&Identity::of(self).plugin) {
+            self.tell(series, by);
         }
     }
 
@@ -214,28 +215,25 @@ impl Host for Proxy<'_> {
     }
 
     fn define_metric(&self, kind: MetricKind, name: &str) -> Option<MetricId> {
-        let series = process::series_named(name, kind)?;
+        let id = process::series_named(name, kind)?;
         // A counter is there from the start, at 0, as in a VM.
-        if kind == MetricKind::Counter {
-            self.increment(series, 0);
+        if let Some(series) = process::series(id).filter(|_| kind == MetricKind::Counter) {
+            self.tell(series, 0);
         }
-        Some(series)
+        Some(id)
     }
 
+    /// Counts here. Envoy is told by the main thread, ten times a second: with the values of its labels each time is
+    /// a search among its counters.
     fn increment(&self, counter: MetricId, by: u64) {
-        let Some(series) = process::series(counter) else { return };
-        series.add(by);
-        match &self.apart {
-            Some(counted) => counted.borrow_mut().push((counter, by)),
-            None => self.tell(counter, by),
+        if let Some(series) = process::series(counter) {
+            series.add(by);
+            self.settings.ticker.counted();
         }
     }
 
     fn record(&self, metric: MetricId, value: u64) {
-        if self.apart.is_some() {
-            return;
-        }
-        let Some(series) = process::series(metric) else { return };
+        let Some(series) = process::series(metric).filter(|_| !self.is_apart) else { return };
         let Some(id) = self.settings.metrics.id(series.metric) else { return };
         let values = &series.values;
         match (series.kind, self.stream) {

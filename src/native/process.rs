@@ -57,15 +57,23 @@ pub struct Series {
     pub values: Vec<&'static str>,
     /// Of a counter, over all workers and configurations: Envoy does not tell.
     total: AtomicU64,
+    /// How much of it Envoy was told.
+    told: AtomicU64,
 }
 
 impl Series {
     pub fn add(&self, by: u64) {
-        self.total.fetch_add(by, Ordering::Relaxed);
+        self.total.fetch_add(by, Ordering::SeqCst);
     }
 
     pub fn total(&self) -> u64 {
-        self.total.load(Ordering::Relaxed)
+        self.total.load(Ordering::SeqCst)
+    }
+
+    /// What Envoy was not told yet. Whoever takes it tells it.
+    fn take_untold(&self) -> u64 {
+        let total = self.total();
+        total.saturating_sub(self.told.fetch_max(total, Ordering::Relaxed))
     }
 }
 
@@ -91,7 +99,8 @@ pub fn series_named(name: &str, kind: MetricKind) -> Option<MetricId> {
     let (metric, values) = metrics::parse(name, kind)?;
     let id = MetricId::try_from(all.list.len()).ok()?;
     let values = values.into_iter().map(|value| &*value.leak()).collect();
-    all.list.push(Box::leak(Box::new(Series { kind, metric, values, total: AtomicU64::new(0) })));
+    let (total, told) = (AtomicU64::new(0), AtomicU64::new(0));
+    all.list.push(Box::leak(Box::new(Series { kind, metric, values, total, told })));
     all.by_name.insert(name.to_owned(), id);
     Some(id)
 }
@@ -114,23 +123,14 @@ pub fn series(id: MetricId) -> Option<&'static Series> {
     })
 }
 
-/// What was counted where no configuration stayed that could tell Envoy.
-static UNTOLD: Mutex<Vec<(MetricId, u64)>> = Mutex::new(Vec::new());
-
-/// Leaves what was counted for the next tick of a configuration of the same filter.
-pub fn leave_untold(counted: Vec<(MetricId, u64)>) {
-    lock(&UNTOLD).extend(counted);
-}
-
-/// What was left of the counters of `plugin`.
-pub fn take_untold(plugin: &str) -> Vec<(MetricId, u64)> {
-    let untold = &mut *lock(&UNTOLD);
-    let is_mine = |(id, _): &(MetricId, u64)| {
-        series(*id).is_some_and(|series| series.values.first() == Some(&plugin))
-    };
-    let (mine, others) = std::mem::take(untold).into_iter().partition(is_mine);
-    *untold = others;
-    mine
+/// The counters of `plugin` of which Envoy was not told everything, each with what is missing. Whoever takes it
+/// tells it.
+pub fn take_untold(plugin: &str) -> Vec<(&'static Series, u64)> {
+    let all = lock(&SERIES);
+    let mine = all.list.iter().filter(|series| {
+        series.kind == MetricKind::Counter && series.values.first() == Some(&plugin)
+    });
+    mine.map(|series| (*series, series.take_untold())).filter(|(_, by)| *by > 0).collect()
 }
 
 /// Panics that a hook has caught.
@@ -184,5 +184,11 @@ mod tests {
         });
         let id = series_named(name, MetricKind::Counter).expect("a series");
         assert_eq!(series(id).expect("a series").total(), 4000);
+        let untold = || take_untold("p").into_iter().map(|(_, by)| by).collect::<Vec<_>>();
+        assert!(take_untold("q").is_empty());
+        assert_eq!(untold(), [4000]);
+        assert!(untold().is_empty());
+        series(id).expect("a series").add(2);
+        assert_eq!(untold(), [2]);
     }
 }

@@ -1,9 +1,9 @@
-//! One configuration of the filter in the process, and the thread that has it tick.
+//! One configuration of the filter in the process, and the thread that wakes the main thread for it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::Millis;
 
@@ -39,56 +39,106 @@ impl Settings {
     }
 }
 
-/// Wakes the main thread again and again, until it is dropped.
+/// How long what was counted waits until Envoy is told.
+const TELL: Duration = Duration::from_millis(100);
+
+/// Wakes the main thread for each tick, and while there is something counted that Envoy was not told.
 #[derive(Default)]
 pub struct Ticker {
-    told: Arc<(Mutex<Told>, Condvar)>,
+    told: Arc<Told>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// What the threads of Envoy tell the ticker's own.
 #[derive(Default)]
 struct Told {
-    period: Millis,
+    now: Mutex<Wishes>,
+    changed: Condvar,
+    /// Whether something was counted since the main thread came last.
+    counted: AtomicBool,
+}
+
+#[derive(Default)]
+struct Wishes {
+    /// When the main thread is to tick next.
+    tick: Option<Instant>,
     /// Whether the main thread has not come yet after it was woken last.
     woken: bool,
     stop: bool,
 }
 
-impl Ticker {
-    /// Ticks every `period` milliseconds from now on.
-    pub fn set_period(&self, period: Millis) {
-        let (told, changed) = &*self.told;
-        told.lock().unwrap_or_else(PoisonError::into_inner).period = period;
-        changed.notify_one();
+impl Told {
+    fn now(&self) -> MutexGuard<'_, Wishes> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The main thread came.
-    pub fn came(&self) {
-        self.told.0.lock().unwrap_or_else(PoisonError::into_inner).woken = false;
+    fn run(&self, waker: &Waker) {
+        let mut wishes = self.now();
+        while !wishes.stop {
+            let left = wishes.tick.map(|tick| tick.saturating_duration_since(Instant::now()));
+            let wait = left.filter(|_| !wishes.woken).unwrap_or(TELL).min(TELL);
+            let waited = self.changed.wait_timeout(wishes, wait);
+            (wishes, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            let is_due = wishes.is_due() || self.counted.load(Ordering::Relaxed);
+            if is_due && !wishes.stop && !wishes.woken {
+                wishes.woken = true;
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Wishes {
+    fn is_due(&self) -> bool {
+        self.tick.is_some_and(|tick| tick <= Instant::now())
+    }
+}
+
+impl Ticker {
+    /// Ticks in `period` milliseconds from now; with 0 not any more.
+    pub fn tick_in(&self, period: Millis) {
+        let tick = Instant::now().checked_add(Duration::from_millis(period));
+        self.told.now().tick = tick.filter(|_| period > 0);
+        self.told.changed.notify_one();
+    }
+
+    /// Something was counted.
+    pub fn counted(&self) {
+        let counted = &self.told.counted;
+        // The workers share the line that it stands on: most find it as it should be, and write nothing. In one
+        // order with the counting itself, so that the main thread either sees the count or is woken again.
+        if !counted.load(Ordering::SeqCst) {
+            counted.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// The main thread came, and is about to tell what was counted; whether it is to tick, too.
+    pub fn came(&self) -> bool {
+        self.told.counted.swap(false, Ordering::SeqCst);
+        let mut wishes = self.told.now();
+        wishes.woken = false;
+        self.told.changed.notify_one();
+        wishes.is_due()
     }
 
     pub fn start(&self, waker: Waker) {
         let told = Arc::clone(&self.told);
-        let thread = std::thread::Builder::new().name("cohort-tick".into()).spawn(move || {
-            let (told, changed) = &*told;
-            let mut now = told.lock().unwrap_or_else(PoisonError::into_inner);
-            while !now.stop {
-                // A period of 0 is none: then only a change wakes this thread.
-                let period = if now.period == 0 { Millis::from(u32::MAX) } else { now.period };
-                let wait = changed.wait_timeout(now, Duration::from_millis(period));
-                let (next, timeout) = wait.unwrap_or_else(PoisonError::into_inner);
-                now = next;
-                if timeout.timed_out() && !now.stop && !now.woken && now.period != 0 {
-                    now.woken = true;
-                    waker.wake();
-                }
-            }
-        });
-        match thread {
+        let thread = std::thread::Builder::new().name("cohort-tick".into());
+        match thread.spawn(move || told.run(&waker)) {
             Ok(thread) => {
                 *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
             }
             Err(error) => log::error!("no thread for the ticks: {error}"),
+        }
+    }
+
+    /// Ends the thread, and waits for its end.
+    pub fn stop(&self) {
+        self.told.now().stop = true;
+        self.told.changed.notify_one();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            thread.join().ok();
         }
     }
 }
@@ -96,18 +146,5 @@ impl Ticker {
 impl Drop for Ticker {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-impl Ticker {
-    /// Ends the thread, and waits for its end.
-    pub fn stop(&self) {
-        let (told, changed) = &*self.told;
-        told.lock().unwrap_or_else(PoisonError::into_inner).stop = true;
-        changed.notify_one();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            thread.join().ok();
-        }
     }
 }

@@ -96,16 +96,12 @@ pub fn stream(settings: &Arc<Settings>, proxy: &Proxy<'_>) -> Stream {
 pub fn accepts(settings: &Settings) -> bool {
     let asked = std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            let proxy = Proxy::apart(settings);
-            let accepted = Plugin::new().on_configure(&proxy, &settings.bytes);
-            (accepted, proxy.into_counted())
+            // What it counts is told by the next tick: Envoy forgets what one tells that it is about to drop.
+            Plugin::new().on_configure(&Proxy::apart(settings), &settings.bytes)
         });
         thread.join()
     });
-    let (accepted, counted) = asked.unwrap_or_default();
-    // Envoy forgets what one counts that it is about to drop.
-    process::leave_untold(counted);
-    accepted
+    asked.unwrap_or_default()
 }
 
 /// Loads a configuration that was accepted into the main thread, and has it tick.
@@ -114,30 +110,34 @@ pub fn start(settings: &Arc<Settings>) {
     let proxy = Proxy::main(settings);
     proxy.keep_counters();
     let loaded = Loaded::of(settings, &proxy);
-    settings.ticker.set_period(loaded.period.get());
+    settings.ticker.tick_in(loaded.period.get());
     if let Some(waker) = settings.handle.waker() {
         settings.ticker.start(waker);
     }
 }
 
 /// A tick of the main thread.
-pub fn tick(settings: &Arc<Settings>) {
-    settings.ticker.came();
+fn tick(settings: &Arc<Settings>) {
     let proxy = Proxy::main(settings);
     let loaded = Loaded::of(settings, &proxy);
     loaded.tick(&proxy);
-    settings.ticker.set_period(loaded.period.get());
-    let plugin = Identity::of(&proxy).plugin;
-    for (counter, by) in process::take_untold(&plugin) {
-        proxy.tell(counter, by);
+    settings.ticker.tick_in(loaded.period.get());
+}
+
+/// What the main thread was woken for: a tick, and to tell Envoy what was counted.
+pub fn woken(settings: &Arc<Settings>) {
+    if settings.ticker.came() {
+        tick(settings);
     }
+    let proxy = Proxy::main(settings);
     let panics = process::take_panics();
     if panics > 0 {
-        let series = format!("{PANICS}.plugin=.={plugin};.;");
+        let series = format!("{PANICS}.plugin=.={};.;", Identity::of(&proxy).plugin);
         if let Some(id) = proxy.define_metric(MetricKind::Counter, &series) {
             proxy.increment(id, panics);
         }
     }
+    proxy.tell_counted();
 }
 
 /// An answer to a call, on the main thread.
@@ -213,19 +213,19 @@ mod tests {
     }
 
     #[test]
-    fn what_a_refused_configuration_counted_is_told_by_the_next_tick_of_its_filter() {
+    fn what_a_refused_configuration_counted_is_told_when_the_main_thread_is_woken_next() {
         let name = "untold";
         let good = settings(name, CONFIG);
         start(&good);
+        woken(&good);
         assert!(!accepts(&settings(name, b"{")), "an update");
         let plugin = Identity::of(&Proxy::main(&good)).plugin;
-        let untold: Vec<u64> =
-            process::take_untold(&plugin).into_iter().map(|(_, by)| by).collect();
-        assert_eq!(untold.iter().sum::<u64>(), 1);
-        process::take_untold("another");
+        let untold = || -> u64 { process::take_untold(&plugin).iter().map(|(_, by)| by).sum() };
+        assert_eq!(untold(), 1);
         assert!(!accepts(&settings(name, b"[")));
-        tick(&good);
-        assert!(process::take_untold(&plugin).is_empty(), "the tick has told it");
+        assert!(process::take_untold("another").is_empty());
+        woken(&good);
+        assert_eq!(untold(), 0, "it was told");
         end(&good);
     }
 }
