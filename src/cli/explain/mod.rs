@@ -220,9 +220,11 @@ fn effects(changes: &[Change], out: &mut dyn Write) -> io::Result<()> {
         let note = "(the anonymous id is an example: the proxy makes up a random one)";
         lines.push(paint(FAINT, note));
     }
-    let is_cookie = |change: &Change| matches!(change, Change::AnswerAlso(name, _) if name == "set-cookie");
+    let is_cookie =
+        |change: &Change| matches!(change, Change::AnswerAlso(name, _) if name == "set-cookie");
     if changes.iter().any(is_cookie) {
-        lines.push(paint(FAINT, "(cookies go out only on an answer that no shared cache may keep)"));
+        lines
+            .push(paint(FAINT, "(cookies go out only on an answer that no shared cache may keep)"));
     }
     lines.iter().try_for_each(|line| writeln!(out, "{line}"))
 }

@@ -71,7 +71,9 @@ mod tests {
 
     #[test]
     fn what_a_request_can_have_is_no_mistake_and_what_it_cannot_is_one() {
-        for text in ["shop.example.com", "shop.example.com.", "a_b", "[::1]", "xn--bcher-kva.example"] {
+        for text in
+            ["shop.example.com", "shop.example.com.", "a_b", "[::1]", "xn--bcher-kva.example"]
+        {
             assert_eq!(why(text.as_bytes(), true), None, "{text}");
         }
         for text in [".example.com", "shop:", ""] {
