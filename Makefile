@@ -65,12 +65,15 @@ target/release/cohort: $(SOURCES)
 	@$(QUICK) cargo build --release --bin cohort
 	@touch $@
 
-.PHONY: native
-native: target/libcohort.so ## target/libcohort.so: the filter as a native Envoy module, a preview (docs/native.md)
+# That of another processor, which TARGET names, stands beside the other things that are built for it.
+NATIVE := target/$(if $(TARGET),$(TARGET)/)libcohort.so
 
-target/libcohort.so: $(SOURCES) scripts/native.sh
+.PHONY: native
+native: $(NATIVE) ## target/libcohort.so: the filter as a native Envoy module, a preview (docs/native.md)
+
+$(sort target/libcohort.so $(NATIVE)): $(SOURCES) scripts/native.sh
 	@echo "== the native module: $@"
-	@scripts/native.sh build
+	@scripts/native.sh build $@
 
 # Panics where a request asks for it: for one test.
 target/panics/libcohort.so: $(SOURCES) scripts/native.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The native Envoy module: `native.sh build` leaves target/libcohort.so, `native.sh panics` the library of the test
-# that panics on request in target/panics/libcohort.so, `native.sh peers` the small modules of `make bench` in
+# The native Envoy module: `native.sh build FILE` leaves the library in FILE, `native.sh panics` that of the test that
+# panics on request in target/panics/libcohort.so, `native.sh peers` the small modules of `make bench` in
 # target/peers, `native.sh clippy` checks the edge, and `native.sh link ...` is the linker of the others.
 #
 # TARGET names another machine, such as aarch64-unknown-linux-gnu (needs its library from rustup, and its linker:
@@ -41,6 +41,7 @@ build() {
 
 # The last name changes at once, so that an Envoy that has the old one loaded keeps it whole.
 place() {
+    mkdir -p "$(dirname "$2")"
     cp "$1" "$2.new"
     mv "$2.new" "$2"
     say "$(wc -c <"$2" | tr -d ' ') bytes; needs $(readelf -d "$2" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | paste -sd ' ')"
@@ -50,7 +51,7 @@ case $do in
     link) link "$@" ;;
     build)
         build --profile native --features native
-        place "target/$target/native/libcohort.so" target/libcohort.so
+        place "target/$target/native/libcohort.so" "${1:-target/libcohort.so}"
         ;;
     panics)
         build --features native-panics
@@ -70,7 +71,7 @@ case $do in
         ;;
     clippy) cargo clippy --quiet --lib --features native -- -D warnings ;;
     *)
-        say "usage: native.sh build|panics|peers|clippy"
+        say "usage: native.sh build FILE|panics|peers|clippy"
         exit 2
         ;;
 esac

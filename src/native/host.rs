@@ -223,8 +223,8 @@ impl Host for Proxy<'_> {
         Some(id)
     }
 
-    /// Counts here. Envoy is told by the main thread, ten times a second: with the values of its labels each time is
-    /// a search among its counters.
+    /// Counts here. Envoy is told by the main thread, up to fifty times a second: with the values of its labels each
+    /// time is a search among its counters.
     fn increment(&self, counter: MetricId, by: u64) {
         if let Some(series) = process::series(counter) {
             series.add(by);

@@ -40,7 +40,7 @@ impl Settings {
 }
 
 /// How long what was counted waits until Envoy is told.
-const TELL: Duration = Duration::from_millis(100);
+const TELL: Duration = Duration::from_millis(20);
 
 /// Wakes the main thread for each tick, and while there is something counted that Envoy was not told.
 #[derive(Default)]
@@ -74,15 +74,23 @@ impl Told {
 
     fn run(&self, waker: &Waker) {
         let mut wishes = self.now();
+        // When Envoy is to be told of what was counted.
+        let mut tell: Option<Instant> = None;
         while !wishes.stop {
-            let left = wishes.tick.map(|tick| tick.saturating_duration_since(Instant::now()));
-            let wait = left.filter(|_| !wishes.woken).unwrap_or(TELL).min(TELL);
-            let waited = self.changed.wait_timeout(wishes, wait);
-            (wishes, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            let is_due = wishes.is_due() || self.counted.load(Ordering::Relaxed);
-            if is_due && !wishes.stop && !wishes.woken {
-                wishes.woken = true;
+            if self.counted.load(Ordering::SeqCst) && tell.is_none() {
+                tell = Some(Instant::now() + TELL);
+            }
+            // Until the main thread comes there is nothing to wake it for.
+            let next = wishes.tick.into_iter().chain(tell).min().filter(|_| !wishes.woken);
+            let left = next.map(|next| next.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                (wishes.woken, tell) = (true, None);
                 waker.wake();
+            } else if let Some(left) = left {
+                let waited = self.changed.wait_timeout(wishes, left);
+                (wishes, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            } else {
+                wishes = self.changed.wait(wishes).unwrap_or_else(PoisonError::into_inner);
             }
         }
     }
@@ -107,8 +115,10 @@ impl Ticker {
         let counted = &self.told.counted;
         // The workers share the line that it stands on: most find it as it should be, and write nothing. In one
         // order with the counting itself, so that the main thread either sees the count or is woken again.
-        if !counted.load(Ordering::SeqCst) {
-            counted.store(true, Ordering::SeqCst);
+        if !counted.load(Ordering::SeqCst) && !counted.swap(true, Ordering::SeqCst) {
+            // Not between the ticker's look at it and its sleep.
+            drop(self.told.now());
+            self.told.changed.notify_one();
         }
     }
 

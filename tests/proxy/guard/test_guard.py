@@ -310,9 +310,8 @@ async def test_a_version_that_is_gone_is_not_held_out_for_ever_on_a_dashboard(la
     metrics = await lab.proxy.metrics_when(lambda m: not held_out(m), "no canary held out")
     assert weights(metrics) == {"stable": 95_000, "green": 5_000, "canary": 0}
     await lab.proxy.configure(config())
-    await lab.proxy.metrics_when(
-        lambda m: weights(m) == {"stable": 0, "green": 0, "canary": 0}, "weights of a rollout that is gone"
-    )
+    # Or they are not there: a native module leaves those of the configuration before the last.
+    await lab.proxy.metrics_when(lambda m: not any(weights(m).values()), "no weights of a rollout that is gone")
 
 
 async def test_a_configuration_that_was_replaced_trips_nothing(lab: Lab):
