@@ -130,6 +130,9 @@ class Shop:
         return reply
 
     async def held_out(self, version: str = "canary") -> bool:
+        # A native worker looks at what it saw before its next request.
+        if self.proxy.edge == "native":
+            await ask(self.proxy.url, itertools.islice(OTHERS, 4), concurrency=4, **ABOUT)
         metrics = await self.proxy.metrics()
         return metrics.sum("cohort_version_held_out", rollout="checkout", rollout_version=version) == 1
 
@@ -282,20 +285,23 @@ CANARIES, OTHERS = (
 )
 
 
+#: What a request for the rollout checkout is like.
+ABOUT = {"path": "/checkout", "headers": {"host": "shop.example.com", "x-forwarded-for": CLIENT_100}}
+
+
 def tripped(
     *, canary: dict[str, Any], stable: dict[str, Any] | None = None, batch: int = 60, batches: int = 4, pause: float = 0
 ) -> Look:
     """Whether the guard takes the canary out when the services behave like this."""
 
     async def look(shop: Shop) -> bool:
-        about = {"path": "/checkout", "headers": {"host": "shop.example.com", "x-forwarded-for": CLIENT_100}}
         await shop.v2.behave(**canary)
         await shop.v1.behave(**(stable or {}))
         try:
             for batch_number in range(batches):
                 # Side by side, so that every moment has seen as much of the one as of the other.
                 some = itertools.chain(*itertools.islice(zip(OTHERS, CANARIES, strict=False), batch))
-                await ask(shop.proxy.url, some, concurrency=64, **about)
+                await ask(shop.proxy.url, some, concurrency=64, **ABOUT)
                 if batch_number < batches - 1:
                     with contextlib.suppress(TooLate):
                         await until(shop.held_out, "held out", timeout=pause or 1.0)
