@@ -43,7 +43,10 @@ class Mesh:
     def __init__(self, kube: Kube, folder: Path) -> None:
         self.kube, self.folder = kube, folder
         self.istio = module_folder("istio", "istio.io/istio")
-        # Where a proxy that is not root can read it, and without an extension of Istio's own for waypoints.
+        # Where a proxy that is not root can read both, for the repository may be where nobody else may look. And
+        # without an extension of Istio's own for waypoints.
+        self.envoy = folder / "envoy"
+        shutil.copy(envoy(), self.envoy)
         self.bootstrap = folder / "envoy_bootstrap.json"
         template = (self.istio / "tools/packaging/common/envoy_bootstrap.json").read_text()
         self.bootstrap.write_text(template.replace("{{- if .metadata_discovery }}", "{{- if false }}"))
@@ -243,7 +246,7 @@ class Agent:
                 path.chmod(0o777 if path.is_dir() else 0o666)
         proxy_config = {
             "discoveryAddress": f"{ISTIOD}:15012",
-            "binaryPath": envoy(),
+            "binaryPath": str(self.mesh.envoy),
             "proxyBootstrapTemplatePath": str(self.mesh.bootstrap),
             "configPath": str(folder / "proxy"),
             "concurrency": 2,
