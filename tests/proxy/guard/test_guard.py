@@ -57,6 +57,7 @@ async def falls(
     cause: str = "failures",
     bad: Callable[[Answer], bool] = lambda answer: answer.failed,
     headers: dict[str, str] | None = None,
+    within: float = WITHIN,
 ) -> None:
     """Breaks the canary under load, and expects it to leave traffic on every worker, for good.
 
@@ -85,7 +86,7 @@ async def falls(
     met = [when - a.seconds for when, a in load.heard[began:] if a.user in canaries and bad(a)]
     took = max(met) - min(met)
     print(f"{took:.2f} s and {len(met)} failures from the first request that failed to the last")
-    assert took < WITHIN
+    assert took < within
     assert not [a for _, a in load.heard if a.user not in canaries and a.failed], "stable is well"
 
     answers = await lab.everybody(of(one, "canary"), headers=headers)
@@ -169,6 +170,8 @@ async def test_a_canary_that_gets_slow_is_out(lab: Lab):
         lambda: lab.v2.behave(delay_ms=150.0),
         cause="latency",
         bad=lambda answer: answer.seconds > 0.1,
+        # A busy machine adds its own delay to these answers, which are late already.
+        within=1.5 * WITHIN,
     )
     (said,) = lab.watcher.warnings("held out of traffic")
     assert "were slower than 100 ms" in said
