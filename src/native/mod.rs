@@ -12,4 +12,5 @@ mod host;
 mod metrics;
 mod process;
 mod settings;
+mod ticker;
 mod worker;

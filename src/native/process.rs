@@ -70,6 +70,11 @@ impl Series {
         self.total.load(Ordering::SeqCst)
     }
 
+    /// Whether something was counted that Envoy was not told yet. Only a counter counts.
+    fn is_untold(&self) -> bool {
+        self.total() > self.told.load(Ordering::Relaxed)
+    }
+
     /// What Envoy was not told yet. Whoever takes it tells it.
     fn take_untold(&self) -> u64 {
         let total = self.total();
@@ -127,10 +132,10 @@ pub fn series(id: MetricId) -> Option<&'static Series> {
 /// tells it.
 pub fn take_untold(plugin: &str) -> Vec<(&'static Series, u64)> {
     let all = lock(&SERIES);
-    let mine = all.list.iter().filter(|series| {
-        series.kind == MetricKind::Counter && series.values.first() == Some(&plugin)
-    });
-    mine.map(|series| (*series, series.take_untold())).filter(|(_, by)| *by > 0).collect()
+    // Most have nothing new, and are passed over without a look at whose they are.
+    let counted = all.list.iter().filter(|series| series.is_untold());
+    let mine = counted.filter(|series| series.values.first() == Some(&plugin));
+    mine.map(|series| (*series, series.take_untold())).collect()
 }
 
 /// Panics that a hook has caught.
