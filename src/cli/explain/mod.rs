@@ -216,15 +216,15 @@ fn effects(changes: &[Change], out: &mut dyn Write) -> io::Result<()> {
     if lines.is_empty() {
         return writeln!(out, "no headers change");
     }
-    if lines.iter().any(|line| line.contains(&proxy::example_id())) {
-        let note = "(the anonymous id is an example: the proxy makes up a random one)";
-        lines.push(paint(FAINT, note));
-    }
-    let is_cookie =
-        |change: &Change| matches!(change, Change::AnswerAlso(name, _) if name == "set-cookie");
-    if changes.iter().any(is_cookie) {
-        lines
-            .push(paint(FAINT, "(cookies go out only on an answer that no shared cache may keep)"));
+    let has_example = lines.iter().any(|line| line.contains(&proxy::example_id()));
+    let has_cookie = lines.iter().any(|line| line.starts_with("response  set-cookie: "));
+    for (holds, note) in [
+        (has_example, "(the anonymous id is an example: the proxy makes up a random one)"),
+        (has_cookie, "(cookies go out only on an answer that no shared cache may keep)"),
+    ] {
+        if holds {
+            lines.push(paint(FAINT, note));
+        }
     }
     lines.iter().try_for_each(|line| writeln!(out, "{line}"))
 }

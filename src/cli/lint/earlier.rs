@@ -1,6 +1,6 @@
 //! Warnings of what two rollouts share and should not: a salt, a header, a cookie.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::mem::discriminant;
 
 use crate::config::{Content, Path, Rollout};
@@ -18,12 +18,9 @@ pub struct Earlier<'a> {
     always: HashMap<&'a str, &'a Rollout>,
     /// The first rollout that writes each header of requests (`true`) and of answers, and what stands in it.
     written: HashMap<(bool, &'a str), (Content<'a>, &'a Rollout)>,
-    /// The first rollout that gives out each anonymous id: by the cookie's name and a host, for [`ANY`] on all hosts.
-    ids: HashMap<(&'a str, &'a [u8]), &'a Rollout>,
+    /// The first rollout that gives out each anonymous id: by the cookie's name, and by the host, `None` for all.
+    ids: HashMap<&'a str, BTreeMap<Option<&'a [u8]>, &'a Rollout>>,
 }
-
-/// In the place of a host: all of them. No host has a space.
-const ANY: &[u8] = b" ";
 
 impl<'a> Earlier<'a> {
     /// Holds a rollout, which stands at `path`, against those before it.
@@ -83,9 +80,16 @@ impl<'a> Earlier<'a> {
     fn id(&mut self, rollout: &'a Rollout, path: &Path, found: &mut Found) {
         let Some(cookie) = &rollout.anonymous_id else { return };
         let name = cookie.name.as_str();
-        let hosts = rollout.hosts().unwrap_or_else(|| vec![ANY]);
-        let of_all = self.ids.get(&(name, ANY));
-        let other = of_all.or_else(|| hosts.iter().find_map(|host| self.ids.get(&(name, host))));
+        let earlier = self.ids.entry(name).or_default();
+        let hosts: Vec<Option<&[u8]>> = match rollout.hosts() {
+            Some(hosts) => hosts.into_iter().map(Some).collect(),
+            None => vec![None],
+        };
+        let other = match rollout.matches {
+            // On every request, and so beside whichever there is.
+            None => earlier.values().next(),
+            Some(_) => std::iter::once(&None).chain(&hosts).find_map(|host| earlier.get(host)),
+        };
         if let Some(other) = other.filter(|other| other.anonymous_id.as_ref() != Some(cookie)) {
             let text = format!(
                 "rollout {} gives out {name} with other attributes: a visitor gets those of the rollout that \
@@ -95,7 +99,7 @@ impl<'a> Earlier<'a> {
             found.push((path.key("anonymousId").key("cookie"), text));
         }
         for host in hosts {
-            self.ids.entry((name, host)).or_insert(rollout);
+            earlier.entry(host).or_insert(rollout);
         }
     }
 }
