@@ -57,7 +57,6 @@ async def falls(
     cause: str = "failures",
     bad: Callable[[Answer], bool] = lambda answer: answer.failed,
     headers: dict[str, str] | None = None,
-    within: float = WITHIN,
 ) -> None:
     """Breaks the canary under load, and expects it to leave traffic on every worker, for good.
 
@@ -86,7 +85,7 @@ async def falls(
     met = [when - a.seconds for when, a in load.heard[began:] if a.user in canaries and bad(a)]
     took = max(met) - min(met)
     print(f"{took:.2f} s and {len(met)} failures from the first request that failed to the last")
-    assert took < within
+    assert took < WITHIN
     assert not [a for _, a in load.heard if a.user not in canaries and a.failed], "stable is well"
 
     answers = await lab.everybody(of(one, "canary"), headers=headers)
@@ -170,8 +169,6 @@ async def test_a_canary_that_gets_slow_is_out(lab: Lab):
         lambda: lab.v2.behave(delay_ms=150.0),
         cause="latency",
         bad=lambda answer: answer.seconds > 0.1,
-        # A busy machine adds its own delay to these answers, which are late already.
-        within=1.5 * WITHIN,
     )
     (said,) = lab.watcher.warnings("held out of traffic")
     assert "were slower than 100 ms" in said
@@ -310,11 +307,14 @@ async def test_a_version_that_is_gone_is_not_held_out_for_ever_on_a_dashboard(la
     await breaks_out(lab, one)
     versions = [{"name": "stable"}, {"name": "green", "weight": 5}]
     await lab.apply({**one, "versions": versions, "overrides": {"header": "x-canary"}})
-    metrics = await lab.proxy.metrics_when(lambda m: not held_out(m), "no canary held out")
-    assert weights(metrics) == {"stable": 95_000, "green": 5_000, "canary": 0}
+    new = {"stable": 95_000, "green": 5_000, "canary": 0}
+    await lab.proxy.metrics_when(lambda m: weights(m) == new and not held_out(m), "no canary held out")
     await lab.proxy.configure(config())
-    # Or they are not there: a native module leaves those of the configuration before the last.
-    await lab.proxy.metrics_when(lambda m: not any(weights(m).values()), "no weights of a rollout that is gone")
+    gone = {"stable": 0, "green": 0, "canary": 0}
+    if lab.proxy.edge == "native":
+        # Envoy forgets a native module's gauges with the last configuration that has touched them.
+        del gone["canary"]
+    await lab.proxy.metrics_when(lambda m: weights(m) == gone, "weights of a rollout that is gone")
 
 
 async def test_a_configuration_that_was_replaced_trips_nothing(lab: Lab):
