@@ -485,11 +485,14 @@ class Envoy:
         """What Prometheus would scrape now; of a native module once it has told Envoy what it counted before."""
         if self.edge == "native":
             await asyncio.sleep(NATIVE_TELLS)
+        return await self._scrape()
+
+    async def _scrape(self) -> Metrics:
         return Metrics(await self.admin("/stats/prometheus"))
 
     async def metrics_when(self, holds: Callable[[Metrics], bool], what: str) -> Metrics:
         """The first scrape of which `holds` is true: Envoy counts just after the answer has gone out."""
-        return await until(self.metrics, what, holds=holds)
+        return await until(self._scrape, what, holds=holds)
 
     def log(self) -> str:
         """Envoy's own log, the filter's lines included."""

@@ -18,6 +18,7 @@ from lab.bootstrap import Address, connection_manager
 from lab.client import users
 from lab.envoy import Envoy
 from lab.wire import Reply, get, get_http2
+from upstream import upstream
 
 ID = {"cookie": {"name": "cohort-id", "maxAge": "365d"}}
 PIN = {"cookie": {"name": "cohort-checkout", "maxAge": "1d"}, "versions": ["stable", "canary"]}
@@ -211,13 +212,8 @@ async def with_cookies() -> AsyncIterator[Address]:
             answer.headers.add("Set-Cookie", line)
         return answer
 
-    site = web.Application()
-    site.router.add_route("*", "/{path:.*}", serve)
-    runner = web.AppRunner(site, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield runner.addresses[0]
-    await runner.cleanup()
+    async with upstream(serve) as address:
+        yield address
 
 
 async def test_the_cookies_of_an_application_survive(launch: Launch, with_cookies: Address):

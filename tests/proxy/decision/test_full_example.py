@@ -35,6 +35,7 @@ from lab.envoy import COMMAND, REPOSITORY, Envoy
 from lab.service import Service
 from lab.until import TooLate, until
 from lab.wire import Reply, get
+from upstream import upstream
 
 EXAMPLE = json.loads((REPOSITORY / "tests" / "cases" / "full.json").read_text())
 Document = dict[str, Any]
@@ -76,7 +77,7 @@ class Prober:
         #: Host and query.
         self.questions: list[tuple[str, str]] = []
 
-    async def query(self, request: web.Request) -> web.Response:
+    async def _query(self, request: web.Request) -> web.Response:
         query = request.query["query"]
         self.questions.append((request.headers["host"], query))
         await asyncio.sleep(1.5 if query == "slow" else 0)
@@ -84,6 +85,8 @@ class Prober:
         return web.json_response({"status": "success", "data": {"resultType": "vector", "result": result}})
 
     async def serve(self, request: web.Request) -> web.Response:
+        if (request.method, request.path) == ("GET", "/api/v1/query"):
+            return await self._query(request)
         self.asked.append((request.headers["host"], request.path))
         self.times.append(time.monotonic())
         await asyncio.sleep(self.delay)
@@ -140,22 +143,15 @@ class Shop:
 @pytest.fixture(scope="module")
 async def shop(launch: Launch, v1: Service, v2: Service) -> AsyncIterator[Shop]:
     prober = Prober()
-    site = web.Application()
-    site.router.add_get("/api/v1/query", prober.query)
-    site.router.add_route("*", "/{path:.*}", prober.serve)
-    runner = web.AppRunner(site, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
 
     def edge(boot: dict[str, Any]) -> None:
         bootstrap.connection_manager(boot)["xff_num_trusted_hops"] = 1
         by_cluster = {"match": {"prefix": "/checkout/by-cluster"}, "route": {"cluster_header": "x-cohort-cluster"}}
         bootstrap.routes(boot).insert(0, by_cluster)
 
-    clusters = {"prober": runner.addresses[0]}
-    proxy = await launch(config=EXAMPLE, edit=edge, clusters=clusters)
-    yield Shop(proxy, v1, v2, prober)
-    await runner.cleanup()
+    async with upstream(prober.serve) as address:
+        proxy = await launch(config=EXAMPLE, edit=edge, clusters={"prober": address})
+        yield Shop(proxy, v1, v2, prober)
 
 
 # --- what is looked at -------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from lab import arithmetic, bootstrap
 from lab.bootstrap import Address
 from lab.envoy import Envoy
 from lab.wire import Connection, Reply, get, get_http2
-from support.upstream import as_asked, upstream
+from upstream import as_asked, upstream
 
 ID = {"cookie": {"name": "cohort-id", "maxAge": "365d"}}
 PIN = {"cookie": {"name": "cohort-checkout", "maxAge": "1d"}}
