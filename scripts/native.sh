@@ -51,7 +51,7 @@ case $do in
     link) link "$@" ;;
     build)
         build --profile native --features native
-        place "target/$target/native/libcohort.so" "${1:-target/libcohort.so}"
+        place "target/$target/native/libcohort.so" "${1:?usage: native.sh build FILE}"
         ;;
     panics)
         build --features native-panics
