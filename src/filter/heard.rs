@@ -10,12 +10,13 @@ use crate::engine::guard::{Heard, Recent, Record, Totals};
 use crate::hash::murmur3_32;
 
 use super::rollout::{LoadedRollout, RolloutState};
+use super::tick::Place;
 
 /// A version under guard.
 #[derive(Debug)]
 pub struct GuardWatch {
     /// Where the record stands in the shared data. A changed rollout begins anew.
-    pub key: String,
+    pub place: Place,
     /// As this worker last knew it, which is all there is where the proxy has no shared data.
     pub record: RefCell<Option<Record>>,
     /// What the record does not hold yet.
@@ -29,9 +30,9 @@ pub struct GuardWatch {
 pub struct KnownSince(Cell<Option<(u32, Millis)>>);
 
 impl GuardWatch {
-    pub fn new(key: String) -> Self {
+    pub fn new(place: Place) -> Self {
         Self {
-            key,
+            place,
             record: RefCell::default(),
             pending: RefCell::default(),
             known: KnownSince::default(),

@@ -11,6 +11,7 @@ use crate::engine::{split_in_force, CheckState, HealthState, Hold};
 
 use super::heard::{GuardWatch, KnownSince, RecentUsers, Successor};
 use super::series::{Answers, Gauges, Requests};
+use super::tick::Place;
 use super::{Host, Identity};
 
 /// A rollout and its state.
@@ -62,7 +63,7 @@ pub struct VersionState {
 pub struct HealthWatch {
     /// Where the state stands in the shared data. It outlives changes to the rest of the rollout, such as a
     /// new weight.
-    pub key: String,
+    pub place: Place,
     /// As this worker last knew it, which is all there is where the proxy has no shared data.
     pub state: Cell<HealthState>,
 }
@@ -71,7 +72,7 @@ pub struct HealthWatch {
 #[derive(Debug)]
 pub struct CheckWatch {
     /// Where the state stands in the shared data. A changed rollout begins anew.
-    pub key: String,
+    pub place: Place,
     /// As this worker last knew it, which is all there is where the proxy has no shared data.
     pub state: Cell<CheckState>,
     /// Since when this worker has known of the state's round.
@@ -88,9 +89,9 @@ impl RolloutState {
             false => VersionState::default(),
         });
         let checks = rollout.analysis.iter().filter(|_| in_force).map(|check| CheckWatch {
-            key: format!(
-                "{}/analysis/{}/{:x}/{}",
-                identity.records, rollout.name, rollout.fingerprint, check.name
+            place: Place::new(
+                format!("{}/analysis/{}/{}", identity.records, rollout.name, check.name),
+                rollout.fingerprint,
             ),
             state: Cell::default(),
             known: KnownSince::default(),
@@ -151,16 +152,16 @@ impl RolloutState {
 
 impl VersionState {
     fn watched(identity: &Identity, rollout: &Rollout, version: VersionIndex) -> Self {
-        let key = |kind: &str, fingerprint: u64| {
+        let place = |kind: &str, fingerprint: u64| {
             let name = rollout.versions.get(version).map_or("", |version| &version.name);
-            format!("{}/{kind}/{}/{fingerprint:x}/{name}", identity.records, rollout.name)
+            Place::new(format!("{}/{kind}/{}/{name}", identity.records, rollout.name), fingerprint)
         };
         let guard = rollout.guard.as_ref().filter(|_| version != rollout.stable);
         let health = rollout.health.iter().find(|health| health.version == version);
         Self {
-            guard: guard.map(|_| GuardWatch::new(key("guard", rollout.fingerprint))),
+            guard: guard.map(|_| GuardWatch::new(place("guard", rollout.fingerprint))),
             health: health.map(|health| HealthWatch {
-                key: key("health", health.fingerprint),
+                place: place("health", health.fingerprint),
                 state: Cell::default(),
             }),
             ..Self::default()

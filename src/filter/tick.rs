@@ -24,6 +24,7 @@ use super::rollout::{CheckWatch, HealthWatch, LoadedRollout};
 use super::Host;
 
 use health::PollResult;
+pub use shared::Place;
 use shared::{SharedRecord, TRIES};
 
 /// A moment, on both of the proxy's clocks.
@@ -71,10 +72,10 @@ pub fn go_on_hearing(loaded: &LoadedConfig, before: &LoadedConfig) {
 pub fn take_over(host: &impl Host, loaded: &LoadedConfig, before: &LoadedConfig) {
     for earlier in before.rollouts().filter(|earlier| !loaded.shares(*earlier)) {
         for (_, watch) in earlier.guarded() {
-            SharedRecord::<Record>::end(host, &watch.key);
+            SharedRecord::<Record>::end(host, &watch.place);
         }
         for watch in earlier.state.checks() {
-            SharedRecord::<CheckState>::end(host, &watch.key);
+            SharedRecord::<CheckState>::end(host, &watch.place);
         }
         let Some(later) = loaded.named(&earlier.config.name) else {
             earlier.withdraw(host);

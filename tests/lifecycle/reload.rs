@@ -10,6 +10,7 @@ on_both_rigs!(
     an_old_configuration_with_a_stream_does_not_set_the_gauges,
     a_rollout_that_went_away_decides_nothing_more,
     hundreds_of_configurations_leave_nothing_behind,
+    hundreds_of_guarded_configurations_leave_no_record_behind,
 );
 
 fn weighted(weight: u32) -> String {
@@ -110,4 +111,39 @@ fn hundreds_of_configurations_leave_nothing_behind<R: Rig>() {
     worker.tick();
     let counts = worker.world.take_counts();
     assert_eq!(counts["proxy_set_shared_data"], 1, "one configuration lives: {counts:?}");
+}
+
+fn hundreds_of_guarded_configurations_leave_no_record_behind<R: Rig>() {
+    let watched = |round: u32| {
+        weighted(round % 100).replace(
+            r#""hashKey""#,
+            &format!(
+                r#""guard": {{"maxFailureRatio": 0.05}},
+                "health": {{"canary": {{"cluster": "v2", "interval": "{}s"}}}},
+                "analysis": [{{"name": "errors", "version": "canary", "cluster": "prometheus",
+                               "query": "up", "max": 1, "interval": "10s"}}], "hashKey""#,
+                1 + round % 50
+            ),
+        )
+    };
+    // Two workers that take each configuration one after the other, as those of a proxy do.
+    let mut first = Worker::<R>::with(&watched(0));
+    let mut second = Worker::<R>::start(&first.world);
+    assert!(second.configure(watched(0)));
+    let mut sizes = Vec::new();
+    for round in 1..=100 {
+        let open = first.begin(get("/").user("u"));
+        assert!(first.configure(watched(round)));
+        first.pass(250);
+        second.tick();
+        assert!(second.configure(watched(round)));
+        second.pass(250);
+        first.finish(open);
+        let state = first.world.state();
+        sizes.push(
+            state.shared.iter().map(|(key, (value, _))| key.len() + value.len()).sum::<usize>(),
+        );
+    }
+    let (early, late) = sizes.split_at(50);
+    assert_eq!(early.iter().max(), late.iter().max(), "{sizes:?}");
 }

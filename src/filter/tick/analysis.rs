@@ -16,8 +16,9 @@ pub(super) fn ask(host: &impl Host, check: &Check) -> Option<u32> {
 impl<H: Host> WatchedVersion<'_, H> {
     /// Reads the state as it stands, where one that was ended begins anew.
     pub(super) fn begin_check(&self, watch: &CheckWatch) {
-        if let Some(state) = SharedRecord::begin(self.host, &watch.key, CheckState::default) {
-            self.know(watch, state);
+        let read = SharedRecord::<CheckState>::begin(self.host, &watch.place);
+        if read.shared {
+            self.know(watch, read.value.unwrap_or_default());
         }
     }
 
@@ -70,7 +71,7 @@ impl<H: Host> WatchedVersion<'_, H> {
         watch: &CheckWatch,
         change: &mut dyn FnMut(CheckState, Millis) -> Option<CheckState>,
     ) -> Option<(CheckState, CheckState)> {
-        let read = SharedRecord::<CheckState>::read(self.host, &watch.key);
+        let read = SharedRecord::<CheckState>::read(self.host, &watch.place);
         // A proxy without shared data leaves each worker to itself, and so does a state that other workers
         // have ended already, whose newer configuration is about to come here too.
         let shared = read.shared && !read.is_ended();
@@ -82,7 +83,7 @@ impl<H: Host> WatchedVersion<'_, H> {
         self.know(watch, state);
         let known_for = watch.known.known_for(state.round, self.clock.now);
         let after = change(state, known_for)?;
-        if shared && !self.host.set_shared(&watch.key, &after.to_bytes(), read.ticket) {
+        if shared && !read.write(self.host, &after) {
             return None;
         }
         self.know(watch, after);

@@ -12,8 +12,9 @@ const LOOK: Millis = 250;
 impl<H: Host> WatchedVersion<'_, H> {
     /// Reads the record as it stands, where one that was ended begins anew.
     pub(super) fn begin_guard(&self, guard: &Guard, watch: &GuardWatch) {
-        let begun = SharedRecord::begin(self.host, &watch.key, || self.fresh(guard));
-        if let Some(record) = begun {
+        let read = SharedRecord::<Record>::begin(self.host, &watch.place);
+        if read.shared {
+            let record = read.value.unwrap_or_else(|| self.fresh(guard));
             watch.known.known_for(record.round, self.clock.now);
             watch.record.replace(Some(record));
         }
@@ -24,11 +25,12 @@ impl<H: Host> WatchedVersion<'_, H> {
     pub(super) fn tick_guard(&self, guard: &Guard, watch: &GuardWatch, alone: bool) {
         let known_round = watch.known.round();
         for _ in 0..TRIES {
-            let read = SharedRecord::<Record>::read(self.host, &watch.key);
+            let mut read = SharedRecord::<Record>::read(self.host, &watch.place);
             // A proxy without shared data leaves each worker to itself, and so does a record that other
             // workers have ended already, whose newer configuration is about to come here too.
             let shared = read.shared && !read.is_ended();
-            let known = if shared { read.value } else { watch.record.take() };
+            let is_new = read.is_new();
+            let known = if shared { read.value.take() } else { watch.record.take() };
             let mut record = known.unwrap_or_else(|| self.fresh(guard));
             let before = record.to_bytes();
             record.add(&watch.pending.borrow());
@@ -37,8 +39,8 @@ impl<H: Host> WatchedVersion<'_, H> {
             let moment = Moment { now: clock.now, wall: clock.wall, known_for, alone };
             let change = record.look(guard, &moment);
             let after = record.to_bytes();
-            let writes = shared && (after != before || read.ticket.is_none());
-            if writes && !self.host.set_shared(&watch.key, &after, read.ticket) {
+            let writes = shared && (is_new || after != before);
+            if writes && !read.write(self.host, &record) {
                 watch.record.replace(Record::from_bytes(&before));
                 continue;
             }

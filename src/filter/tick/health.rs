@@ -26,7 +26,7 @@ impl PollResult {
 impl<H: Host> WatchedVersion<'_, H> {
     /// Reads the state as it stands.
     pub(super) fn begin_health(&self, watch: &HealthWatch) {
-        let record = SharedRecord::<HealthState>::read(self.host, &watch.key);
+        let record = SharedRecord::<HealthState>::read(self.host, &watch.place);
         if record.shared {
             watch.state.set(record.value.unwrap_or_default());
         }
@@ -34,7 +34,7 @@ impl<H: Host> WatchedVersion<'_, H> {
 
     /// Whether this worker is the one to send the poll that is due.
     pub(super) fn takes_poll(&self, health: &Health, watch: &HealthWatch) -> bool {
-        let record = SharedRecord::<HealthState>::read(self.host, &watch.key);
+        let record = SharedRecord::<HealthState>::read(self.host, &watch.place);
         let state = match record.value {
             Some(state) => state,
             None if record.shared => HealthState::default(),
@@ -45,8 +45,7 @@ impl<H: Host> WatchedVersion<'_, H> {
             return false;
         }
         let Some(next) = state.poll(health, self.clock.now) else { return false };
-        let won =
-            !record.shared || self.host.set_shared(&watch.key, &next.to_bytes(), record.ticket);
+        let won = !record.shared || record.write(self.host, &next);
         if won {
             watch.state.set(next);
         }
@@ -56,10 +55,10 @@ impl<H: Host> WatchedVersion<'_, H> {
     /// Takes the result of a poll.
     pub(super) fn polled(&self, health: &Health, watch: &HealthWatch, result: PollResult) {
         for _ in 0..TRIES {
-            let record = SharedRecord::<HealthState>::read(self.host, &watch.key);
+            let record = SharedRecord::<HealthState>::read(self.host, &watch.place);
             let state = record.value.unwrap_or_else(|| watch.state.get());
             let (next, changed) = state.answered(health, result.is_good());
-            if record.shared && !self.host.set_shared(&watch.key, &next.to_bytes(), record.ticket) {
+            if record.shared && !record.write(self.host, &next) {
                 continue;
             }
             watch.state.set(next);

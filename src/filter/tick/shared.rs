@@ -1,5 +1,7 @@
 //! Records in the proxy's shared data: how one begins, is read, and ends.
 
+use std::cell::Cell;
+
 use crate::engine::guard::Record;
 use crate::engine::{CheckState, HealthState};
 
@@ -9,6 +11,10 @@ use super::Host;
 /// How often a conditional write is tried again when another worker was first. After that it waits for the next
 /// tick or answer; nothing that a guard has heard is lost.
 pub const TRIES: usize = 4;
+
+/// How many configurations have their own record under one key. Ended ones have none; should there be more, as
+/// those of plugins that were taken away, the oldest goes.
+const MOST: usize = 4;
 
 /// What the shared data holds of a version.
 pub trait Stored: Sized {
@@ -32,50 +38,109 @@ macro_rules! stored {
 
 stored!(Record, HealthState, CheckState);
 
+/// Where a record stands: a key that every configuration has alike, since no proxy lets go of a key, and in
+/// what lies there by the fingerprint of what was configured.
+#[derive(Debug)]
+pub struct Place {
+    key: String,
+    fingerprint: u64,
+    /// Whether this worker has seen the record there. Where it has and finds none, others have ended it.
+    seen: Cell<bool>,
+}
+
+impl Place {
+    pub fn new(key: String, fingerprint: u64) -> Self {
+        Self { key, fingerprint, seen: Cell::default() }
+    }
+}
+
 /// A record as it was read from the shared data.
-pub struct SharedRecord<T> {
+pub struct SharedRecord<'a, T> {
+    place: &'a Place,
     pub value: Option<T>,
-    pub ticket: Option<u32>,
+    /// What lies under the key, and the ticket for writing in its place.
+    found: Option<(Vec<u8>, u32)>,
     /// Whether there is shared data at all.
     pub shared: bool,
 }
 
-impl<T: Stored> SharedRecord<T> {
-    pub fn read(host: &impl Host, key: &str) -> Self {
-        let (bytes, ticket, shared) = match host.shared(key) {
-            Shared::Missing => (Vec::new(), None, true),
-            Shared::Value(bytes, ticket) => (bytes, Some(ticket), true),
-            Shared::Unavailable => (Vec::new(), None, false),
+impl<'a, T: Stored> SharedRecord<'a, T> {
+    pub fn read(host: &impl Host, place: &'a Place) -> Self {
+        let (found, shared) = match host.shared(&place.key) {
+            Shared::Missing => (None, true),
+            Shared::Value(bytes, ticket) => (Some((bytes, ticket)), true),
+            Shared::Unavailable => (None, false),
         };
-        Self { value: T::from_bytes(&bytes), ticket, shared }
+        let bytes = found.as_ref().map_or(&[][..], |(bytes, _)| bytes);
+        let own = entries(bytes).find(|(fingerprint, _)| *fingerprint == place.fingerprint);
+        let value = own.and_then(|(_, bytes)| T::from_bytes(bytes));
+        place.seen.set(place.seen.get() || value.is_some());
+        Self { place, value, found, shared }
     }
 
-    /// Whether the record is one that was ended, and so is empty.
+    /// The same, when what was configured comes into force: a record that was ended begins anew.
+    pub fn begin(host: &impl Host, place: &'a Place) -> Self {
+        place.seen.set(false);
+        Self::read(host, place)
+    }
+
+    /// Whether the record was there and another worker has ended it.
     pub fn is_ended(&self) -> bool {
-        self.value.is_none() && self.ticket.is_some()
+        self.shared && self.value.is_none() && self.place.seen.get()
     }
 
-    /// The record that a rollout begins with: as it stands, where one that was ended begins anew. `None` where
-    /// there is no shared data.
-    pub fn begin(host: &impl Host, key: &str, fresh: impl FnOnce() -> T) -> Option<T> {
-        let read = Self::read(host, key);
-        if !read.shared {
-            return None;
-        }
-        let is_ended = read.is_ended();
-        let record = read.value.unwrap_or_else(fresh);
-        if is_ended {
-            // Should another worker have been first, the next tick reads what it wrote.
-            host.set_shared(key, &record.to_bytes(), read.ticket);
-        }
-        Some(record)
+    /// Whether nothing stands there yet.
+    pub fn is_new(&self) -> bool {
+        self.shared && self.value.is_none()
+    }
+
+    /// Writes where nobody has written since the reading, and says whether that was so.
+    pub fn write(&self, host: &impl Host, value: &T) -> bool {
+        let written = self.replace(host, Some(&value.to_bytes()));
+        self.place.seen.set(self.place.seen.get() || written);
+        written
     }
 
     /// Ends the record of a rollout that is no longer in force as it was.
-    pub fn end(host: &impl Host, key: &str) {
-        let read = Self::read(host, key);
+    pub fn end(host: &impl Host, place: &'a Place) {
+        let read = Self::read(host, place);
         if read.value.is_some() {
-            host.set_shared(key, &[], read.ticket);
+            read.replace(host, None);
         }
     }
+
+    fn replace(&self, host: &impl Host, value: Option<&[u8]>) -> bool {
+        let Place { key, fingerprint, .. } = self.place;
+        let (bytes, ticket) = match &self.found {
+            Some((bytes, ticket)) => (bytes.as_slice(), Some(*ticket)),
+            None => (&[][..], None),
+        };
+        let mut kept: Vec<(u64, &[u8])> = entries(bytes).collect();
+        let own = kept.iter().position(|(other, _)| other == fingerprint);
+        match (own.and_then(|at| kept.get_mut(at)), value) {
+            (Some(own), Some(value)) => own.1 = value,
+            (None, Some(value)) => kept.push((*fingerprint, value)),
+            (_, None) => kept.retain(|(other, _)| other != fingerprint),
+        }
+        let too_many = kept.len().saturating_sub(MOST);
+        let mut bytes = Vec::with_capacity(bytes.len() + 16);
+        for (fingerprint, value) in kept.into_iter().skip(too_many) {
+            bytes.extend(fingerprint.to_le_bytes());
+            bytes.extend((value.len() as u16).to_le_bytes());
+            bytes.extend(value);
+        }
+        host.set_shared(key, &bytes, ticket)
+    }
+}
+
+/// What lies under a key: for each configuration its fingerprint, the length of its record, and the record.
+/// What somebody else wrote ends it.
+fn entries(mut bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+    std::iter::from_fn(move || {
+        let (fingerprint, rest) = bytes.split_first_chunk::<8>()?;
+        let (length, rest) = rest.split_first_chunk::<2>()?;
+        let (value, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+        bytes = rest;
+        Some((u64::from_le_bytes(*fingerprint), value))
+    })
 }
