@@ -7,6 +7,8 @@
 mod configurations;
 #[path = "costs/files.rs"]
 mod files;
+#[path = "costs/floods.rs"]
+mod floods;
 #[macro_use]
 mod support;
 

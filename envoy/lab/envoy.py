@@ -68,9 +68,9 @@ def module() -> Path:
     return path
 
 
-def any_library() -> bool:
-    """Whether there is a native module to load."""
-    return _library().exists()
+def runs_native() -> bool:
+    """Whether there is a native module, and the Envoy can load it: 1.39 and later."""
+    return _library().exists() and [int(part) for part in re.findall(r"\d+", version())] >= [1, 39]
 
 
 def _library() -> Path:

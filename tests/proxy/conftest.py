@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from lab import bootstrap
-from lab.envoy import Envoy
+from lab.envoy import Envoy, runs_native
 from lab.service import Service
 from xdist.scheduler import LoadFileScheduling
 
@@ -44,6 +44,10 @@ class ByFile(LoadFileScheduling):
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     return ByFile(config, log)
+
+
+#: For what loads the native module.
+native_module = pytest.mark.skipif(not runs_native(), reason="no native module (make native), or an Envoy before 1.39")
 
 
 @pytest.fixture(scope="session")

@@ -20,10 +20,10 @@ from typing import Any
 
 import pytest
 from by_file import ByFile
-from conftest import config, rollout
+from conftest import config, native_module, rollout
 from lab import arithmetic, bootstrap
 from lab.bootstrap import Address
-from lab.envoy import ConfigRefused, Envoy, any_library, edge, library, module, version
+from lab.envoy import ConfigRefused, Envoy, edge, library, module, version
 from lab.service import Service
 from lab.until import until
 from lab.wire import Connection
@@ -293,11 +293,10 @@ async def test_another_build_of_the_module_takes_over_and_loses_nothing(tmp_path
     traffic.check_crossed(changes)
 
 
+@native_module
 async def test_another_build_of_the_native_module_takes_over_and_loses_nothing(tmp_path: Path):
     """The same library under another name is another one to Envoy, and runs beside the old one until that has
     ended its last stream."""
-    if not any_library():
-        pytest.skip("no native module: make native")
     builds = [tmp_path / f"libcohort-{number}.so" for number in range(3)]
     for build in builds:
         shutil.copy(library(), build)

@@ -12,15 +12,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Launch, config, rollout
+from conftest import Launch, config, native_module, rollout
 from lab import bootstrap
 from lab.client import ask, users
-from lab.envoy import REPOSITORY, ConfigRefused, Metrics, any_library, library
+from lab.envoy import REPOSITORY, ConfigRefused, Metrics, library
 from lab.wire import get
 
 PANICS = REPOSITORY / "target" / "panics" / "libcohort.so"
 
-pytestmark = pytest.mark.skipif(not any_library(), reason="no native module: make native")
+pytestmark = native_module
 
 
 def directly() -> list[dict]:
