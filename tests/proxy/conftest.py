@@ -33,6 +33,15 @@ def config(*rollouts: dict[str, Any], **more: Any) -> dict[str, Any]:
 #: Files whose tests share nothing: any worker may take any of them.
 APART = ("demo/test_scenarios.py", "demo/test_demo.py")
 
+#: Files that take minutes, mostly of waiting: they start first, so that nobody waits for the last of them.
+LONGEST = (
+    "guard/test_guard_stays.py",
+    "decision/test_full_example.py",
+    "istio/test_istio_delivery.py",
+    "guard/test_guard.py",
+    "demo/test_page.py",
+)
+
 
 class ByFile(LoadFileScheduling):
     """The tests of a file go to one worker, because they share Envoys."""
@@ -43,7 +52,20 @@ class ByFile(LoadFileScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    # In the order in which they are collected.
+    config.option.loadscopereorder = False
     return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        file = item.nodeid.partition("::")[0]
+        if file.endswith(APART):
+            # Small parts, of which every worker that is free takes one.
+            return len(LONGEST) + 1
+        return next((place for place, long in enumerate(LONGEST) if file.endswith(long)), len(LONGEST))
+
+    items.sort(key=place)
 
 
 #: For what loads the native module.

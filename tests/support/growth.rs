@@ -96,7 +96,7 @@ pub fn jar(bytes: usize) -> Exchange {
 /// What a request costs in a worker that is warm, or a configuration in a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
-    /// Of the interpreter; for a request on average over fifty.
+    /// Of the interpreter; for a request on average over ten.
     pub fuel: u64,
     /// Host calls.
     pub calls: u64,
@@ -104,7 +104,7 @@ pub struct Cost {
 
 impl Cost {
     pub fn of(config: &str, request: &Exchange) -> Self {
-        const REQUESTS: u64 = 50;
+        const REQUESTS: u64 = 10;
         let mut worker = Worker::<Wasm>::with(config);
         for _ in 0..3 {
             worker.send(request.clone());

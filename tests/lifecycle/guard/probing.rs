@@ -9,6 +9,7 @@ on_both_rigs!(
     a_probe_that_fails_takes_it_out_again,
     a_probe_is_seen_from_its_first_second_on_however_long_the_window,
     a_probe_that_only_failed_does_not_bring_it_back_and_one_that_nobody_asked_for_does,
+    a_probe_of_many_answers_is_decided_by_them_and_ends_all_the_same,
     a_step_of_the_wall_clock_shortens_no_hold_out,
     a_broken_version_with_few_and_busy_users_never_comes_back,
     users_without_a_key_probe_every_tenth_time,
@@ -144,6 +145,32 @@ fn a_probe_that_only_failed_does_not_bring_it_back_and_one_that_nobody_asked_for
         worker.pass(400_000);
         assert_eq!(weight(&worker, "canary"), wanted, "after {failures} failures");
     }
+}
+
+/// Six failures of 110 answers say neither that it is well nor that it is not.
+fn a_probe_of_many_answers_is_decided_by_them_and_ends_all_the_same<R: Rig>() {
+    let mut worker = tripped::<R>(&checkout(
+        r#""guard": {"retryAfter": "5m"}, "output": {"reasonHeader": "x-why"}"#,
+    ));
+    worker.world.advance(300_000);
+    worker.tick();
+    let (mut answered, mut failed) = (0, 0);
+    for part in 0..2_000 {
+        let fails = answered / 16 > failed;
+        let through = probing_from(part * 1_000, &mut worker, 1, if fails { 500 } else { 200 });
+        failed += if fails { through.len() } else { 0 };
+        answered += through.len();
+        if answered == 110 {
+            break;
+        }
+    }
+    worker.pass(250);
+    assert_eq!((answered, failed, weight(&worker, "canary")), (110, 6, 5_000), "on trial");
+    worker.world.advance(2_999_000);
+    worker.pass(500);
+    assert_eq!(weight(&worker, "canary"), 5_000, "longer than a trial of few answers would be");
+    worker.pass(1_000);
+    assert_eq!(weight(&worker, "canary"), 50_000, "nobody asks any more");
 }
 
 fn a_step_of_the_wall_clock_shortens_no_hold_out<R: Rig>() {
