@@ -19,6 +19,8 @@ pub struct GuardWatch {
     pub place: Place,
     /// As this worker last knew it, which is all there is where the proxy has no shared data.
     pub record: RefCell<Option<Record>>,
+    /// The ticket of the record in the shared data, where that is the one that is known.
+    pub ticket: Cell<Option<u32>>,
     /// What the record does not hold yet.
     pub pending: RefCell<Heard>,
     /// Since when this worker has known of the record's round.
@@ -34,6 +36,7 @@ impl GuardWatch {
         Self {
             place,
             record: RefCell::default(),
+            ticket: Cell::default(),
             pending: RefCell::default(),
             known: KnownSince::default(),
         }

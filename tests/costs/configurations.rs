@@ -59,6 +59,43 @@ fn a_large_configuration_is_read_at_once_and_makes_its_time_series_bit_by_bit() 
     }
 }
 
+/// Fuel for a look at a version under guard of which nothing new was heard, and of which something was.
+const LOOKS: [u64; 2] = [17_900, 25_200];
+
+/// Bytes of the record of a version under guard, in the proxy's shared data.
+const RECORD: usize = 1_400;
+
+#[test]
+fn a_look_costs_the_same_however_much_was_heard() {
+    const ROLLOUTS: u64 = 10;
+    let guard = r#""guard": {"slowerThan": "500ms", "maxSlowRatio": 0.05}, "hashKey""#;
+    let config = for_any_host(ROLLOUTS as usize).replace(r#""hashKey""#, guard);
+    let mut worker = Worker::<Wasm>::with(&config);
+    worker.pass(3_000);
+    let mut looks = Vec::new();
+    for heard in [0, 1, 10, 100] {
+        for user in 0..heard {
+            worker.send(browser("/").replace("x-user-id", format!("user-{heard}-{user}")));
+        }
+        worker.world.advance(1_000);
+        let before = worker.rig.fuel();
+        worker.tick();
+        looks.push((heard, (worker.rig.fuel() - before) / ROLLOUTS));
+        worker.pass(3_000);
+    }
+    println!("fuel of a look, by what was heard: {looks:?}");
+    let [idle, heard] = LOOKS.map(ceiling);
+    for (answers, fuel) in looks {
+        assert!(fuel <= if answers == 0 { idle } else { heard }, "{answers} answers: {fuel}");
+    }
+    let state = worker.world.state();
+    let is_record = |key: &[u8]| key.windows(7).any(|part| part == b"/guard/");
+    let records = state.shared.iter().filter(|(key, _)| is_record(key));
+    let sizes: Vec<usize> = records.map(|(_, (record, _))| record.len()).collect();
+    assert_eq!(sizes.len() as u64, ROLLOUTS);
+    assert!(sizes.iter().all(|size| *size <= RECORD), "{sizes:?}");
+}
+
 #[test]
 fn memory_stays_where_it_is_over_many_requests_and_configurations() {
     let mut worker = Worker::<Wasm>::with(include_str!("../cases/full.json"));

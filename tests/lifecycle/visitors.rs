@@ -147,7 +147,8 @@ fn an_answer_that_forges_ours_is_cleaned_in_shadow_too<R: Rig>() {
 }
 
 fn what_another_instance_decided_stays_where_there_is_no_configuration<R: Rig>() {
-    let mut worker = Worker::<R>::with("{");
+    let mut worker = Worker::<R>::start(&World::new());
+    assert!(worker.configure("{"), "it starts without rollouts");
     let request = get("/")
         .header("x-cohort-checkout", "canary")
         .header("x-cohort-other", "canary")

@@ -6,6 +6,9 @@ use super::exchange::{Ending, Exchange, Seen};
 use super::faults::Statuses;
 use super::world::{Caller, Phase, SentCall, World};
 
+/// The level of an error in the log, as proxy-wasm numbers them.
+const ERROR: u32 = 4;
+
 /// A callback on a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -75,11 +78,13 @@ impl<R: Rig> Worker<R> {
         worker
     }
 
-    /// A proxy of one worker with this configuration, which must be accepted.
+    /// A proxy of one worker with this configuration, which must be valid: a bad one is accepted too, without
+    /// rollouts.
     pub fn with(configuration: &str) -> Self {
         let mut worker = Self::start(&World::new());
         let accepted = worker.configure(configuration);
-        assert!(accepted, "refused: {}", worker.world.take_log(0));
+        let is_valid = worker.world.state().log.iter().all(|(level, _)| *level < ERROR);
+        assert!(accepted && is_valid, "refused: {}", worker.world.take_log(0));
         worker
     }
 

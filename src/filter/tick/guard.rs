@@ -17,6 +17,7 @@ impl<H: Host> WatchedVersion<'_, H> {
             let record = read.value.unwrap_or_else(|| self.fresh(guard));
             watch.known.known_for(record.round, self.clock.now);
             watch.record.replace(Some(record));
+            watch.ticket.set(None);
         }
     }
 
@@ -25,25 +26,28 @@ impl<H: Host> WatchedVersion<'_, H> {
     pub(super) fn tick_guard(&self, guard: &Guard, watch: &GuardWatch, alone: bool) {
         let known_round = watch.known.round();
         for _ in 0..TRIES {
-            let mut read = SharedRecord::<Record>::read(self.host, &watch.place);
+            let mut read =
+                SharedRecord::<Record>::read_after(self.host, &watch.place, watch.ticket.get());
             // A proxy without shared data leaves each worker to itself, and so does a record that other
             // workers have ended already, whose newer configuration is about to come here too.
             let shared = read.shared && !read.is_ended();
-            let is_new = read.is_new();
-            let known = if shared { read.value.take() } else { watch.record.take() };
+            let knows = !shared || read.is_unchanged;
+            let known = if knows { watch.record.take() } else { read.value.take() };
             let mut record = known.unwrap_or_else(|| self.fresh(guard));
-            let before = record.to_bytes();
             record.add(&watch.pending.borrow());
             let Self { clock, .. } = *self;
             let known_for = watch.known.known_for(record.round, clock.now);
             let moment = Moment { now: clock.now, wall: clock.wall, known_for, alone };
             let change = record.look(guard, &moment);
             let after = record.to_bytes();
-            let writes = shared && (is_new || after != before);
-            if writes && !read.write(self.host, &record) {
-                watch.record.replace(Record::from_bytes(&before));
+            let writes = shared && read.bytes() != Some(&after);
+            if writes && !read.write_bytes(self.host, &after) {
+                watch.record.replace(read.bytes().and_then(Record::from_bytes));
+                watch.ticket.set(None);
                 continue;
             }
+            // One's own writing changes the ticket too.
+            watch.ticket.set(read.ticket().filter(|_| shared && !writes));
             watch.pending.take();
             watch.known.known_for(record.round, clock.now);
             if known_round.is_some_and(|known| known != record.round) {

@@ -57,7 +57,10 @@ impl Place {
 /// A record as it was read from the shared data.
 pub struct SharedRecord<'a, T> {
     place: &'a Place,
+    /// What stands there. `None` also where that was not looked at, since nobody has written.
     pub value: Option<T>,
+    /// Whether nobody has written since the ticket that the reader knew.
+    pub is_unchanged: bool,
     /// What lies under the key, and the ticket for writing in its place.
     found: Option<(Vec<u8>, u32)>,
     /// Whether there is shared data at all.
@@ -66,16 +69,35 @@ pub struct SharedRecord<'a, T> {
 
 impl<'a, T: Stored> SharedRecord<'a, T> {
     pub fn read(host: &impl Host, place: &'a Place) -> Self {
+        Self::read_after(host, place, None)
+    }
+
+    /// The same; a record whose ticket the reader has `known` is not decoded again.
+    pub fn read_after(host: &impl Host, place: &'a Place, known: Option<u32>) -> Self {
         let (found, shared) = match host.shared(&place.key) {
             Shared::Missing => (None, true),
             Shared::Value(bytes, ticket) => (Some((bytes, ticket)), true),
             Shared::Unavailable => (None, false),
         };
-        let bytes = found.as_ref().map_or(&[][..], |(bytes, _)| bytes);
-        let own = entries(bytes).find(|(fingerprint, _)| *fingerprint == place.fingerprint);
-        let value = own.and_then(|(_, bytes)| T::from_bytes(bytes));
-        place.seen.set(place.seen.get() || value.is_some());
-        Self { place, value, found, shared }
+        let mut read = Self { place, value: None, is_unchanged: false, found, shared };
+        read.is_unchanged = known.is_some() && read.ticket() == known;
+        if !read.is_unchanged {
+            read.value = read.bytes().and_then(T::from_bytes);
+            place.seen.set(place.seen.get() || read.value.is_some());
+        }
+        read
+    }
+
+    /// The ticket of what was read.
+    pub fn ticket(&self) -> Option<u32> {
+        self.found.as_ref().map(|(_, ticket)| *ticket)
+    }
+
+    /// The record as it was read.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        let (bytes, _) = self.found.as_ref()?;
+        let own = entries(bytes).find(|(fingerprint, _)| *fingerprint == self.place.fingerprint);
+        Some(own?.1)
     }
 
     /// The same, when what was configured comes into force: a record that was ended begins anew.
@@ -86,17 +108,17 @@ impl<'a, T: Stored> SharedRecord<'a, T> {
 
     /// Whether the record was there and another worker has ended it.
     pub fn is_ended(&self) -> bool {
-        self.shared && self.value.is_none() && self.place.seen.get()
-    }
-
-    /// Whether nothing stands there yet.
-    pub fn is_new(&self) -> bool {
-        self.shared && self.value.is_none()
+        self.shared && self.value.is_none() && !self.is_unchanged && self.place.seen.get()
     }
 
     /// Writes where nobody has written since the reading, and says whether that was so.
     pub fn write(&self, host: &impl Host, value: &T) -> bool {
-        let written = self.replace(host, Some(&value.to_bytes()));
+        self.write_bytes(host, &value.to_bytes())
+    }
+
+    /// The same of a value as bytes.
+    pub fn write_bytes(&self, host: &impl Host, value: &[u8]) -> bool {
+        let written = self.replace(host, Some(value));
         self.place.seen.set(self.place.seen.get() || written);
         written
     }
