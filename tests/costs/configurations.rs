@@ -60,7 +60,7 @@ fn a_large_configuration_is_read_at_once_and_makes_its_time_series_bit_by_bit() 
 }
 
 /// Fuel for a look at a version under guard of which nothing new was heard, and of which something was.
-const LOOKS: [u64; 2] = [17_900, 25_200];
+const LOOKS: [u64; 2] = [12_300, 18_600];
 
 /// Bytes of the record of a version under guard, in the proxy's shared data.
 const RECORD: usize = 1_400;

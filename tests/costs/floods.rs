@@ -35,29 +35,29 @@ type Flood = fn(usize) -> Exchange;
 /// nothing to collide in.
 const FLOODS: [(&str, u64, Flood); 13] = [
     ("cookies", 30, |n| browser("/").cookie(joined(n, "; ", |i| format!("c{i}={i}")))),
-    ("cookies of one name", 49, |n| browser("/").cookie(joined(n, "; ", |_| "plan=x".into()))),
-    ("cookie lines", 66, |n| (0..n).fold(browser("/"), |sent, i| sent.cookie(format!("c{i}=1")))),
-    ("copies of the pin", 22, |n| {
+    ("cookies of one name", 52, |n| browser("/").cookie(joined(n, "; ", |_| "plan=x".into()))),
+    ("cookie lines", 63, |n| (0..n).fold(browser("/"), |sent, i| sent.cookie(format!("c{i}=1")))),
+    ("copies of the pin", 24, |n| {
         browser("/").cookie(joined(n, "; ", |_| "pin=canary.g.AAAA".into()))
     }),
-    ("baggage members", 470, |n| {
+    ("baggage members", 340, |n| {
         browser("/").header("baggage", joined(n, ",", |i| format!("k{i}=v")))
     }),
-    ("baggage members of ours", 265, |n| {
+    ("baggage members of ours", 224, |n| {
         browser("/").header("baggage", joined(n, ",", |_| "cohort%2Dcheckout=canary".into()))
     }),
-    ("percent signs in baggage", 150, |n| {
+    ("percent signs in baggage", 138, |n| {
         browser("/").header("baggage", format!("{}=v", "%25".repeat(n)))
     }),
-    ("headers", 54, |n| (0..n).fold(browser("/"), |sent, i| sent.header(&format!("x-h{i}"), "v"))),
-    ("headers of ours", 93, |n| {
+    ("headers", 50, |n| (0..n).fold(browser("/"), |sent, i| sent.header(&format!("x-h{i}"), "v"))),
+    ("headers of ours", 102, |n| {
         (0..n).fold(browser("/"), |sent, _| sent.header("x-cohort-checkout", "canary"))
     }),
-    ("contradicting overrides", 31, |n| {
+    ("contradicting overrides", 30, |n| {
         (0..n).fold(browser("/"), |sent, i| sent.header("x-canary", format!("v{i}")))
     }),
     ("parameters", 22, |n| browser(&format!("/?{}", joined(n, "&", |i| format!("p{i}=v"))))),
-    ("ampersands", 48, |n| browser(&format!("/?{}", "&".repeat(n)))),
+    ("ampersands", 57, |n| browser(&format!("/?{}", "&".repeat(n)))),
     ("percent signs in the query", 17, |n| browser(&format!("/?{}", "%".repeat(n)))),
 ];
 
@@ -86,18 +86,18 @@ fn a_flood_costs_a_worker_in_proportion_to_its_length() {
 
 /// Those that take a backtracking engine for ever, and what one more byte of a value may cost each.
 const EVIL: [(&str, u64); 5] = [
-    ("^(a+)+$", 3_800),
-    ("^(a|aa)+$", 5_200),
-    ("(.*a){20}", 2_900),
-    ("^(([a-z])+.)+[A-Z]([a-z])+$", 5_200),
-    ("(x+x+)+y", 5_000),
+    ("^(a+)+$", 3_050),
+    ("^(a|aa)+$", 4_300),
+    ("(.*a){20}", 2_350),
+    ("^(([a-z])+.)+[A-Z]([a-z])+$", 4_300),
+    ("(x+x+)+y", 4_100),
 ];
 
 #[test]
 fn no_value_makes_a_regular_expression_expensive() {
     // And one as large as may be.
     let large = format!("{}{}", "a?".repeat(200), "a".repeat(200));
-    for (regex, most) in EVIL.into_iter().chain([(large.as_str(), 265_000)]) {
+    for (regex, most) in EVIL.into_iter().chain([(large.as_str(), 217_000)]) {
         let config = checkout(&format!(
             r#""rules": [{{"name": "r", "match": [{{"header": {{"x-text": {{"regex": "{regex}"}}}}}}], "version": "canary"}}]"#
         ));

@@ -15,8 +15,8 @@ use super::users::Sufferers;
 /// The shortest block: with many workers, looks come more often than a tick.
 const SHORTEST: Millis = 200;
 
-/// After so many answers a trial is decided by what they say: a version that is twice as bad as is allowed returns with
-/// at most 5 %. Time alone would let 6 % of such versions back.
+/// After so many answers a trial is decided by what they say and not by time alone: at most 5 % of the versions that are
+/// twice as bad as is allowed return (Wald).
 const TELLING: u64 = 100;
 
 /// Clocks of one proxy's workers are never so far apart: a time that is more ahead is another clock's.
