@@ -128,17 +128,8 @@ page: ## who gets what, on a page in a browser, until Ctrl-C
 #: Check
 
 .PHONY: test
-test: ## every test: of the code, and of the filter in a real Envoy
-	@$(MAKE) --no-print-directory -j2 $(BUILDS)
-	@$(MAKE) --no-print-directory test-rust test-proxy
+test: target/libcohort.so target/panics/libcohort.so test-rust test-proxy ## every test: of the code, and of the filter in a real Envoy
 	@$(MAKE) --no-print-directory test-native ARGS="-m edges"
-
-# What the tests need. Link-time optimisation keeps one processor busy, so two of these are made at a time.
-BUILDS := target/cohort.wasm compiled-tests target/libcohort.so target/panics/libcohort.so $(VENV)/.done
-
-.PHONY: compiled-tests
-compiled-tests:
-	@cargo test --quiet --no-run
 
 .PHONY: test-rust
 test-rust: target/cohort.wasm ## the tests of the code
