@@ -66,7 +66,7 @@ const LOOKS: [u64; 2] = [12_300, 18_600];
 const RECORD: usize = 1_400;
 
 #[test]
-fn a_look_costs_the_same_however_much_was_heard() {
+fn a_look_costs_a_little_more_where_something_was_heard() {
     const ROLLOUTS: u64 = 10;
     let guard = r#""guard": {"slowerThan": "500ms", "maxSlowRatio": 0.05}, "hashKey""#;
     let config = for_any_host(ROLLOUTS as usize).replace(r#""hashKey""#, guard);

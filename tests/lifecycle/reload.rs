@@ -10,7 +10,7 @@ on_both_rigs!(
     an_old_configuration_with_a_stream_does_not_set_the_gauges,
     a_rollout_that_went_away_decides_nothing_more,
     hundreds_of_configurations_leave_nothing_behind,
-    hundreds_of_guarded_configurations_leave_no_record_behind,
+    a_hundred_guarded_configurations_leave_no_record_behind,
 );
 
 fn weighted(weight: u32) -> String {
@@ -113,7 +113,7 @@ fn hundreds_of_configurations_leave_nothing_behind<R: Rig>() {
     assert_eq!(counts["proxy_set_shared_data"], 1, "one configuration lives: {counts:?}");
 }
 
-fn hundreds_of_guarded_configurations_leave_no_record_behind<R: Rig>() {
+fn a_hundred_guarded_configurations_leave_no_record_behind<R: Rig>() {
     let watched = |round: u32| {
         weighted(round % 100).replace(
             r#""hashKey""#,

@@ -14,7 +14,7 @@ from mesh import Mesh
 from shop import SERVICE, SHOP, reached
 
 #: The guard is to be first, as it is where Argo Rollouts waits two minutes: with two canary requests a second it has
-#: what it needs after five to ten.
+#: what it needs after five to ten seconds.
 TIMES = {
     r"interval: 1m\b": "interval: 1s",
     r"interval: (15|30)s\b": "interval: 1s",
