@@ -52,14 +52,21 @@ else
     fi
 fi
 
-# Above this estimate of a function's cost LLVM does not inline it. Its own for this level, 225, makes a tenth
-# more of code and no request cheaper (docs/performance.md).
-inlining=-Cllvm-args=-inline-threshold=30
+# What LLVM makes larger in the hope of speed. A function is inlined below this estimate of its cost: LLVM's own
+# numbers, 225 and 325 for one that is marked, make a tenth more of code. Loops are not unrolled. Both make requests
+# no cheaper (docs/performance.md): `cargo test --test costs -- --nocapture` prints what they cost.
+llvm=(
+    -inline-threshold=30 -inlinehint-threshold=100 -inlinecold-threshold=0
+    -unroll-threshold=0 -unroll-full-max-count=0 -unroll-runtime=false
+)
 
 # The module holds the paths of the sources it was built from, for messages of a panic. Without the part that
 # is this machine's own, the same commit gives the same bytes wherever it is built, and tells nobody's folders.
 without_paths() {
-    local flags=$inlining$'\x1f' folder
+    local flags="" folder option
+    for option in "${llvm[@]}"; do
+        flags+="-Cllvm-args=$option"$'\x1f'
+    done
     cargo fetch --quiet
     for folder in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
         flags+="--remap-path-prefix=$folder=crates"$'\x1f'

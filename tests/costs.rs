@@ -413,6 +413,6 @@ fn a_pass_through_request_touches_nothing() {
 fn the_module_is_small() {
     let size = support::module::bytes().len();
     println!("{size} bytes");
-    let limit = if support::module::is_optimised() { 420 } else { 520 };
+    let limit = if support::module::is_optimised() { 400 } else { 500 };
     assert!(size < limit * 1024, "{size} bytes");
 }

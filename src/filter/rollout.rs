@@ -230,6 +230,12 @@ impl<'a> LoadedRollout<'a> {
         Some(record.as_ref().map_or(0, |record| record.nearness(guard)))
     }
 
+    /// Whether stable gets no users at `now`, so that there is nothing to compare a version with.
+    pub fn is_stable_without_share(&self, now: Millis) -> bool {
+        let in_force = self.in_force(now);
+        in_force.get(self.config.stable).is_some_and(|(share, _)| *share == 0)
+    }
+
     /// Each version's share of users in thousandths of a percent, and whether it is held out. What a
     /// version held out does not get goes to the fallback.
     pub fn in_force(&self, now: Millis) -> Vec<(u32, bool)> {

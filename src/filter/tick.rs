@@ -119,15 +119,15 @@ pub fn tick(host: &impl Host, loaded: &LoadedConfig, now: Millis) -> Vec<(u32, P
         if !rollout.state.is_watched() && rollout.config.ramp.is_none() {
             continue;
         }
+        let Rollout { ramp, health, analysis, .. } = rollout.config;
+        let mut may_have_changed = ramp.is_some() || !health.is_empty() || !analysis.is_empty();
         if let Some(guard) = &rollout.config.guard {
-            let in_force = rollout.in_force(clock.wall);
-            let stable = in_force.get(rollout.config.stable);
-            let alone = stable.is_some_and(|(share, _)| *share == 0);
             for (version, watch) in rollout.guarded() {
-                WatchedVersion::new(host, rollout, version, clock).tick_guard(guard, watch, alone);
+                let version = WatchedVersion::new(host, rollout, version, clock);
+                may_have_changed |= version.tick_guard(guard, watch);
             }
         }
-        for (index, health) in rollout.config.health.iter().enumerate() {
+        for (index, health) in health.iter().enumerate() {
             let Some(watch) = rollout.health_watch(health.version) else { continue };
             let version = WatchedVersion::new(host, rollout, health.version, clock);
             if !version.takes_poll(health, watch) {
@@ -152,7 +152,9 @@ pub fn tick(host: &impl Host, loaded: &LoadedConfig, now: Millis) -> Vec<(u32, P
                 None => version.asked(index, round, Answer::Unusable(Unusable::NotSent)),
             }
         }
-        rollout.settle(host, clock.wall);
+        if may_have_changed {
+            rollout.settle(host, clock.wall);
+        }
     }
     polls
 }

@@ -102,7 +102,9 @@ impl Proxy {
         // The wall clock says anything.
         let wall = now.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
         let moment = Moment { now, wall, known_for, alone: false };
+        let rests = heard.is_empty() && record.rests(guard, &moment);
         let change = record.look(guard, &moment);
+        assert!(!rests || (change.is_none() && record == before), "it rests, but {record:?}");
         if ticket != self.ticket {
             // Another one was first; what was heard stays for the next tick.
             return;
@@ -356,6 +358,28 @@ fn min_requests_are_counted_within_the_window() {
     assert!(proxy.events.is_empty(), "{:?}", proxy.events);
     proxy.pass(&guard, 500, |proxy| proxy.hear(0, 0, 1, 10));
     assert_eq!(proxy.events.len(), 1);
+}
+
+#[test]
+fn a_version_of_which_nothing_was_heard_rests_until_something_is_due() {
+    let guard = short();
+    // The window is noted in so many parts.
+    let part = 1_000 / 16;
+    for proxy in moments(&guard, &[0, 0]) {
+        let mut record = proxy.record;
+        let at = |now| Moment { now, wall: now, ..Moment::default() };
+        let now = proxy.now + 250;
+        record.look(&guard, &at(now));
+        // A trial is looked at all the time.
+        let can_rest = record.phase != Phase::Probing;
+        assert_eq!(record.rests(&guard, &at(now)), can_rest, "{record:?}");
+        assert_eq!(record.rests(&guard, &at(now + part - 1)), can_rest, "{record:?}");
+        assert!(!record.rests(&guard, &at(now + part)), "{record:?}");
+        assert!(!record.rests(&guard, &at(0)), "another clock: {record:?}");
+        let stable = Totals { answers: 1, ..Totals::default() };
+        record.add(&Heard { answered: Pair { stable, ..Pair::default() }, ..Heard::default() });
+        assert_eq!(record.rests(&guard, &at(now)), record.phase == Phase::Out, "{record:?}");
+    }
 }
 
 #[test]

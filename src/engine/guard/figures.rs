@@ -83,8 +83,7 @@ impl Window {
 
     /// Notes how all answers stand at `now`, where a part has gone by.
     pub fn pass(&mut self, length: Millis, now: Millis, answered: Pair) {
-        let part = (length / Self::PARTS as Millis).max(1);
-        if self.marks.last().is_some_and(|mark| now.saturating_sub(mark.at) < part) {
+        if !self.is_due(length, now) {
             return;
         }
         // One stays, so that what came since the last look, however long ago, is seen.
@@ -95,6 +94,12 @@ impl Window {
             self.marks.remove(0);
         }
         self.marks.push(Mark { at: now, answered });
+    }
+
+    /// Whether a part has gone by since the last note.
+    pub fn is_due(&self, length: Millis, now: Millis) -> bool {
+        let part = (length / Self::PARTS as Millis).max(1);
+        self.marks.last().is_none_or(|mark| now.saturating_sub(mark.at) >= part)
     }
 
     /// What came within the window; where nobody has looked for longer, since then.

@@ -127,6 +127,12 @@ pub struct Record {
     pub(super) window: Window,
 }
 
+impl Heard {
+    pub fn is_empty(&self) -> bool {
+        self.answered == Pair::default() && self.sufferers.iter().all(Sufferers::is_empty)
+    }
+}
+
 impl Record {
     /// The record of a version that nothing is known of; its first block began at `now`.
     pub fn new(guard: &Guard, now: Millis) -> Self {
@@ -170,7 +176,7 @@ impl Record {
             return 1000;
         }
         let from = self.from();
-        let near = tested(guard).into_iter().filter_map(|(cause, bounds)| {
+        let near = tested(guard).filter_map(|(cause, bounds)| {
             Some(self.evidence.get(cause as usize)?.nearness(&bounds, from))
         });
         near.max().unwrap_or(0)
@@ -182,6 +188,20 @@ impl Record {
         self.first_trip = self.first_trip.or(Some(moment.wall.max(1)));
         let figures = self.figures(guard, moment.now);
         self.change(guard, Phase::Out, moment.now, Event::Tripped(cause), figures)
+    }
+
+    /// Whether a look at this moment would change nothing: nobody has heard anything since the last one, and
+    /// nothing is due.
+    pub fn rests(&self, guard: &Guard, moment: &Moment) -> bool {
+        let now = moment.now;
+        let is_due = match self.phase {
+            Phase::In => now.saturating_sub(self.block_began) >= guard.window,
+            Phase::Out => guard.retry_after.is_some_and(|retry| moment.known_for >= retry),
+            Phase::Probing => true,
+        };
+        let is_quiet = self.answered == self.at_block || self.phase == Phase::Out;
+        let is_same_clock = self.block_began <= now.saturating_add(SKEW);
+        is_quiet && is_same_clock && !is_due && !self.window.is_due(guard.window, now)
     }
 
     /// Looks at what is known, and says what changed.
@@ -296,7 +316,7 @@ impl Record {
                 return None;
             }
         }
-        let sure = tested(guard).into_iter().find(|(cause, _)| {
+        let sure = tested(guard).find(|(cause, _)| {
             let many = self.sufferers.get(*cause as usize).is_some_and(Sufferers::are_many);
             let sure = self.evidence.get(*cause as usize).is_some_and(Evidence::is_sure);
             sure && (many || guard.count == Count::Requests)
@@ -318,7 +338,7 @@ impl Record {
             long = long.saturating_mul(10);
         }
         let most = if elapsed >= long { 0.0 } else { -3.0 };
-        tested(guard).into_iter().all(|(cause, bounds)| {
+        tested(guard).all(|(cause, bounds)| {
             let answered = cause.of(trial);
             let only_bad = answered.answers > 0.0 && answered.bad >= answered.answers;
             !only_bad && bounds.relapse(answered) <= most
@@ -327,13 +347,12 @@ impl Record {
 }
 
 /// The causes that are tested for, and what each allows.
-#[inline(never)]
-fn tested(guard: &Guard) -> Vec<(Cause, Bounds)> {
+fn tested(guard: &Guard) -> impl Iterator<Item = (Cause, Bounds)> + use<'_> {
     let limits = [guard.max_failure_ratio, guard.latency.map(|latency| latency.max_slow_ratio)];
     let causes = limits.iter().flatten().count();
-    let bounds = |(cause, limit): (Cause, Option<Ratio>)| {
+    let bounds = move |(cause, limit): (Cause, Option<Ratio>)| {
         let Guard { times_worse_than_stable, one_false_trip_in, .. } = *guard;
         Some((cause, Bounds::new(limit?, times_worse_than_stable, one_false_trip_in, causes)))
     };
-    Cause::TESTED.into_iter().zip(limits).filter_map(bounds).collect()
+    Cause::TESTED.into_iter().zip(limits).filter_map(bounds)
 }

@@ -92,6 +92,10 @@ impl Sufferers {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether they are enough users, none of whom is behind more than half of it.
     #[inline(never)]
     pub fn are_many(&self) -> bool {

@@ -4,7 +4,7 @@ use crate::config::{Guard, Millis};
 use crate::engine::guard::{Change, Moment, Record};
 
 use super::super::heard::GuardWatch;
-use super::{Host, SharedRecord, WatchedVersion, TRIES};
+use super::{Clock, Host, SharedRecord, WatchedVersion, TRIES};
 
 /// How often a worker looks; what it heard before its first look came in a block that long.
 const LOOK: Millis = 250;
@@ -22,9 +22,11 @@ impl<H: Host> WatchedVersion<'_, H> {
     }
 
     /// One exchange: what this worker heard goes into the record, which is looked at and written back if
-    /// nobody else has written meanwhile.
-    pub(super) fn tick_guard(&self, guard: &Guard, watch: &GuardWatch, alone: bool) {
+    /// nobody else has written meanwhile. Says whether there was anything to do.
+    pub(super) fn tick_guard(&self, guard: &Guard, watch: &GuardWatch) -> bool {
+        let Self { clock, .. } = *self;
         let known_round = watch.known.round();
+        let mut alone = None;
         for _ in 0..TRIES {
             let mut read =
                 SharedRecord::<Record>::read_after(self.host, &watch.place, watch.ticket.get());
@@ -32,10 +34,14 @@ impl<H: Host> WatchedVersion<'_, H> {
             // workers have ended already, whose newer configuration is about to come here too.
             let shared = read.shared && !read.is_ended();
             let knows = !shared || read.is_unchanged;
+            if read.is_unchanged && self.rests(guard, watch) {
+                return false;
+            }
             let known = if knows { watch.record.take() } else { read.value.take() };
             let mut record = known.unwrap_or_else(|| self.fresh(guard));
             record.add(&watch.pending.borrow());
-            let Self { clock, .. } = *self;
+            let alone =
+                *alone.get_or_insert_with(|| self.rollout.is_stable_without_share(clock.wall));
             let known_for = watch.known.known_for(record.round, clock.now);
             let moment = Moment { now: clock.now, wall: clock.wall, known_for, alone };
             let change = record.look(guard, &moment);
@@ -58,8 +64,20 @@ impl<H: Host> WatchedVersion<'_, H> {
             if let Some(Change { event, figures }) = change {
                 self.log_guard(guard, event, &figures);
             }
-            return;
+            return true;
         }
+        true
+    }
+
+    /// Whether this worker heard nothing, and the record that it knows has nothing due.
+    fn rests(&self, guard: &Guard, watch: &GuardWatch) -> bool {
+        let Clock { now, wall } = self.clock;
+        let record = watch.record.borrow();
+        let Some(record) = record.as_ref().filter(|_| watch.pending.borrow().is_empty()) else {
+            return false;
+        };
+        let known_for = watch.known.known_for(record.round, now);
+        record.rests(guard, &Moment { now, wall, known_for, alone: false })
     }
 
     /// Of this version and of stable, which it is compared with.
