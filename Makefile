@@ -155,7 +155,7 @@ target/mutations.jsonl: $(SOURCES) $(wildcard tests/mutations/*) tests/cases/ful
 	@touch $@
 
 .PHONY: test-mesh
-test-mesh: $(BUILT) target/mutations.jsonl $(VENV)/.done ## the manifests on a real API server, istiod, Envoy Gateway, Flagger, Argo Rollouts (root and Go; ARGS='-k admission')
+test-mesh: $(BUILT) target/libcohort.so target/mutations.jsonl $(VENV)/.done ## the manifests on a real API server, istiod, Envoy Gateway, Flagger, Argo Rollouts (root and Go; ARGS='-k admission')
 	@$(PYTHON) tests/mesh/programs.py
 	@$(PYTHON) scripts/image.py > /dev/null
 	@scripts/prometheus.sh > /dev/null

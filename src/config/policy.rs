@@ -22,6 +22,8 @@ const CONFIGS: &str = r#"(object.kind == "EnvoyExtensionPolicy"
       .map(w, {"config": has(w.config) ? w.config : null,
                "url": has(w.code) && has(w.code.image) && has(w.code.image.url) ? w.code.image.url
                     : has(w.code) && has(w.code.http) && has(w.code.http.url) ? w.code.http.url : ""})
+    + (has(object.spec.dynamicModule) ? object.spec.dynamicModule : [])
+      .map(m, {"config": has(m.config) ? m.config : null, "url": has(m.filterName) ? m.filterName : ""})
   : object.kind == "TrafficExtension"
   ? (has(object.spec.wasm) ? [object.spec.wasm] : [])
       .map(w, {"config": has(w.pluginConfig) ? w.pluginConfig : null, "url": has(w.url) ? w.url : ""})

@@ -88,7 +88,7 @@ class EnvoyGateway:
         await self.kube.crds(module / "charts/gateway-helm/charts/crds/crds/generated")
         for ns in (SYSTEM, "gateways"):
             await self.kube.namespace(ns)
-        self.folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._env = {
             "KUBECONFIG": str(self.kube.config),
             "ENVOY_GATEWAY_NAMESPACE": SYSTEM,

@@ -204,11 +204,14 @@ class Agent:
         *,
         tags: str = "",
         stats: Sequence[str] = (),
+        proxy_config: Mapping[str, Any] | None = None,
     ) -> None:
         self.mesh, self.name, self.ns, self.kind, self.labels = mesh, name, ns, kind, dict(labels)
         self.tags, self.host = tags, Host(name)
         #: Of Envoy's own metrics, which Istio leaves out of what it keeps.
         self.more = list(stats)
+        #: As in the annotation `proxy.istio.io/config`.
+        self.proxy_config = dict(proxy_config or {})
         self.folder = mesh.folder / f"pod-{name}"
 
     @property
@@ -254,6 +257,7 @@ class Agent:
         }
         if self.tags:
             proxy_config["extraStatTags"] = self.tags.split(",")
+        proxy_config.update(self.proxy_config)
         if self.more:
             proxy_config["proxyStatsMatcher"] = {"inclusionRegexps": self.more}
         env = {

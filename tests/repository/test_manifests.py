@@ -223,6 +223,36 @@ def test_the_manifests_for_envoy_gateway_hold_together(tmp_path: Path) -> None:
     assert policy["spec"]["targetRefs"][0]["name"] == route["metadata"]["name"]
 
 
+def test_the_native_module_is_configured_as_the_plugin_is() -> None:
+    """And delivered: each proxy knows the library and shows its metrics under their names."""
+    [plugin] = documents(MANIFESTS / "plugin" / "wasm-plugin" / "wasm-plugin.yaml")
+    [filter_] = documents(MANIFESTS / "native" / "envoy-filter.yaml")
+    inserted, added = [one["patch"]["value"] for one in filter_["spec"]["configPatches"]]
+    assert inserted["name"] == added["name"]
+    typed = added["typed_config"]
+    assert inserted["config_discovery"]["type_urls"] == [typed["@type"]]
+    assert json.loads(typed["filter_config"]["value"]) == plugin_config(plugin)
+    [values] = documents(MANIFESTS / "mesh" / "native-gateway-values.yaml")
+    annotations = values["podAnnotations"]
+    [mount] = json.loads(annotations["sidecar.istio.io/userVolumeMount"])
+    assert Path(typed["dynamic_module_config"]["module"]["local"]["filename"]).parent == Path(mount["mountPath"])
+    [wasm] = documents(ENVOY_GATEWAY / "extension-policy.yaml")
+    native, proxy = built(ENVOY_GATEWAY / "native")
+    [module] = native["spec"].pop("dynamicModule")
+    assert module["config"] == wasm["spec"].pop("wasm")[0]["config"]
+    assert native == wasm
+    [library] = proxy["spec"]["dynamicModules"]
+    assert module["name"] == library["name"]
+    assert module["filterName"] == typed["filter_name"]
+    flag = "envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix"
+    runtime, buckets = proxy["spec"]["bootstrap"]["jsonPatches"]
+    assert runtime["path"].rpartition("/")[2] == flag
+    assert flag in yaml.safe_load(annotations["proxy.istio.io/config"])["runtimeValues"]
+    bootstrap = yaml.safe_load((REPOSITORY / "envoy" / "envoy.yaml").read_text())
+    [own], [plain] = buckets["value"], bootstrap["stats_config"]["histogram_bucket_settings"]
+    assert own["buckets"] == plain["buckets"]
+
+
 def test_the_proxies_of_envoy_gateway_have_the_tags_and_buckets_of_plain_envoy() -> None:
     bootstrap = yaml.safe_load((REPOSITORY / "envoy" / "envoy.yaml").read_text())
     [proxy] = documents(ENVOY_GATEWAY / "proxy" / "envoy-proxy.yaml")
@@ -233,7 +263,7 @@ def test_the_proxies_of_envoy_gateway_have_the_tags_and_buckets_of_plain_envoy()
     assert one["metricRelabelings"] == other["metricRelabelings"]
 
 
-@pytest.mark.parametrize("page", ["istio", "istio-failures", "envoy-gateway", "flagger", "argo-rollouts"])
+@pytest.mark.parametrize("page", ["istio", "istio-failures", "envoy-gateway", "flagger", "argo-rollouts", "native"])
 def test_every_path_that_a_page_names_is_there(page: str) -> None:
     text = (REPOSITORY / "docs" / f"{page}.md").read_text()
     named = set(re.findall(r"`((?:istio|envoy|envoy-gateway|tests|docs|plugin)/[A-Za-z0-9_./*-]+)`", text))

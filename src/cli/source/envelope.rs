@@ -137,6 +137,14 @@ const ENVOY_GATEWAY: Shape = Shape::Object(&[
     Key("env", false, Shape::Any),
 ]);
 
+/// Where Envoy Gateway has a filter in a dynamic module, as the native module is one.
+const ENVOY_GATEWAY_MODULE: Shape = Shape::Object(&[
+    Key("name", true, FILLED),
+    Key("filterName", false, Shape::Text),
+    Key("config", false, Shape::Any),
+    Key("terminalFilter", false, Shape::Flag),
+]);
+
 /// Envoy's `PluginConfig`, in the spelling of its own files.
 const PLUGIN: Shape = Shape::Object(&[
     Key("name", false, Shape::Text),
@@ -167,9 +175,12 @@ pub fn resource(kind: &str, document: &Node) -> Vec<Problem> {
         "WasmPlugin" => ("extensions.istio.io/v1alpha1", &WASM_PLUGIN),
         "TrafficExtension" => ("extensions.istio.io/v1alpha1", &TRAFFIC_EXTENSION),
         _ => {
-            let list = document.at_keys(&["spec", "wasm"]).map(Node::items).unwrap_or_default();
-            for (position, plugin) in list.iter().enumerate() {
-                check(&ENVOY_GATEWAY, plugin, &format!("spec.wasm[{position}]"), &mut problems);
+            for (key, shape) in [("wasm", &ENVOY_GATEWAY), ("dynamicModule", &ENVOY_GATEWAY_MODULE)]
+            {
+                let list = document.at_keys(&["spec", key]).map(Node::items).unwrap_or_default();
+                for (position, plugin) in list.iter().enumerate() {
+                    check(shape, plugin, &format!("spec.{key}[{position}]"), &mut problems);
+                }
             }
             return problems;
         }

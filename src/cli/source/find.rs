@@ -46,6 +46,12 @@ pub fn find(documents: &[Node]) -> Vec<Found> {
     for document in documents {
         document_of(document, &mut all);
     }
+    // What is discovered may stand in the same file, as in an EnvoyFilter.
+    let is_discovered = |found: &Found| matches!(found.body, Body::Discovered);
+    let here = |found: &Found| !is_discovered(found) && found.ours;
+    let carriers: Vec<_> =
+        all.iter().filter(|found| here(found)).map(|found| found.carrier.clone()).collect();
+    all.retain(|found| !is_discovered(found) || !carriers.contains(&found.carrier));
     all
 }
 
@@ -66,14 +72,19 @@ fn document_of(document: &Node, all: &mut Vec<Found>) {
             }
         }
         Some("EnvoyExtensionPolicy") => {
-            let wasm = document.at_keys(&["spec", "wasm"]).map(Node::items).unwrap_or_default();
-            for plugin in wasm {
+            let list = |key| document.at_keys(&["spec", key]).map(Node::items).unwrap_or_default();
+            for plugin in list("wasm") {
                 let url = ["image", "http"]
                     .into_iter()
                     .find_map(|source| plugin.at_keys(&["code", source, "url"]));
                 let names = ["name", "rootID"].map(|key| plugin.get(key));
                 let config = plugin.get("config");
                 resource(document, "EnvoyExtensionPolicy", (plugin, config), url, &names, all);
+            }
+            for module in list("dynamicModule") {
+                let names = ["name", "filterName"].map(|key| module.get(key));
+                let config = module.get("config");
+                resource(document, "EnvoyExtensionPolicy", (module, config), None, &names, all);
             }
         }
         Some(_) if document.get("items").is_some() => {
@@ -256,6 +267,13 @@ mod tests {
                       spec: {wasm: [{name: a, code: {image: {url: x/limit}}, config: {limit: 1}}, \
                       {name: b, code: {image: {url: x/cohort}}, config: {rolouts: []}}]}";
         assert_eq!(found(policy), ["EnvoyExtensionPolicy p: {rolouts: []}"]);
+        let policy = "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyExtensionPolicy\nmetadata: {name: p}\n\
+                      spec: {dynamicModule: [{name: a, config: {limit: 1}}, {name: b, filterName: cohort}, \
+                      {name: c, config: {rollouts: []}}]}";
+        assert_eq!(
+            found(policy),
+            ["EnvoyExtensionPolicy p: text ", "EnvoyExtensionPolicy p: {rollouts: []}"]
+        );
     }
 
     #[test]
@@ -325,5 +343,10 @@ mod tests {
         let discovered =
             format!("http_filters: [{{name: cohort, config_discovery: {{type_urls: [{kind}]}}}}]");
         assert_eq!(found(&discovered), ["Envoy filter cohort: discovered"]);
+        let resource = ours.replace("name: f,", "name: cohort,");
+        assert_eq!(
+            found(&format!("{discovered}\nresources: [{resource}]")),
+            ["Envoy filter cohort: text {\"rollouts\": []}"]
+        );
     }
 }
