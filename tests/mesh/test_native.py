@@ -1,4 +1,4 @@
-"""docs/native.md, where a control plane delivers the configuration: the native module in the proxies of Istio and Envoy Gateway."""
+"""docs/native.md, where a control plane delivers the configuration: in the proxies of Istio and of Envoy Gateway."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ async def holds(url: str, config: Any, folder: Path, weigh: Weigh) -> None:
             in_force = lambda: everybody(url)  # noqa: E731
             got = await until(in_force, f"{weight} %", holds=lambda got: got == wanted, timeout=60, every=0.2)  # noqa: B023
             await load.more(200, "the load at the new weight", timeout=30)
-        print(f"\n== native, {weight} %: {list(got.values()).count('canary')} of 2,000 users canary; {load.answered} requests, {load.failed} lost")
+        canary, lost = list(got.values()).count("canary"), load.failed
+        print(f"\n== native, {weight} %: {canary} of 2,000 users canary; {load.answered} requests, {lost} lost")
         assert load.failures == []
         changes, returned = images(load)
         assert returned == 0 and set(changes.values()) <= {1}
@@ -110,7 +111,11 @@ async def test_istio_delivers_it_by_an_envoy_filter(mesh: Mesh, versions: None, 
     async with Agent(mesh, "gw-native", "istio-ingress", "router", labels, proxy_config=proxy_config) as gateway:
         url = f"http://{gateway.address}:8080"
         await reached(url)
-        [patch] = [one for one in yaml.safe_load(manifest.read_text())["spec"]["configPatches"] if one["applyTo"] == "EXTENSION_CONFIG"]
+        [patch] = [
+            one
+            for one in yaml.safe_load(manifest.read_text())["spec"]["configPatches"]
+            if one["applyTo"] == "EXTENSION_CONFIG"
+        ]
         config = json.loads(patch["patch"]["value"]["typed_config"]["filter_config"]["value"])
         assert set((await everybody(url, 400)).values()) == {"stable"}
         await holds(url, config, tmp_path, weigh)
@@ -141,7 +146,9 @@ async def test_envoy_gateway_has_the_proxy_fetch_it(mesh: Mesh, versions: None, 
 
     async with EnvoyGateway(mesh) as controller:
         await kube.kubectl("apply", "-k", str(folder))
-        said = await reader.follow("native.md", "target/release/cohort validate envoy-gateway/native/extension-policy.yaml")
+        said = await reader.follow(
+            "native.md", "target/release/cohort validate envoy-gateway/native/extension-policy.yaml"
+        )
         assert said.strip().endswith("good, 1 rollout: checkout"), said
         await reader.follow("native.md", "kubectl apply -k envoy-gateway/native")
         await kube.apply(CLASS, PUBLIC)
