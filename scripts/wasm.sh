@@ -52,9 +52,9 @@ else
     fi
 fi
 
-# What LLVM makes larger in the hope of speed. A function is inlined below this estimate of its cost: LLVM's own
-# numbers, 225 and 325 for one that is marked, make a tenth more of code. Loops are not unrolled. Both make requests
-# no cheaper (docs/performance.md): `cargo test --test costs -- --nocapture` prints what they cost.
+# Limits on what LLVM makes larger in the hope of speed. It inlines a function whose estimated cost is below a
+# threshold: its own ones, 225, and 325 for a function that is marked, make a tenth more of code. It unrolls no loop.
+# No request is dearer for it (docs/performance.md): `cargo test --test costs -- --nocapture` prints what one costs.
 llvm=(
     -inline-threshold=30 -inlinehint-threshold=100 -inlinecold-threshold=0
     -unroll-threshold=0 -unroll-full-max-count=0 -unroll-runtime=false
