@@ -54,7 +54,8 @@ fi
 
 # Limits on what LLVM makes larger in the hope of speed. It inlines a function whose estimated cost is below a
 # threshold: its own ones, 225, and 325 for a function that is marked, make a tenth more of code. It unrolls no loop.
-# No request is dearer for it (docs/performance.md): `cargo test --test costs -- --nocapture` prints what one costs.
+# Requests are cheaper for it, but for those that hash with SHA-256 (docs/performance.md); `cargo test --test costs --
+# --nocapture` prints what each kind costs.
 llvm=(
     -inline-threshold=30 -inlinehint-threshold=100 -inlinecold-threshold=0
     -unroll-threshold=0 -unroll-full-max-count=0 -unroll-runtime=false

@@ -64,7 +64,7 @@ class Setup:
     load_users: int = 300
     #: Seconds a service goes on serving after SIGTERM.
     drain: float = 0.0
-    #: Versions that the scenario breaks on purpose: failed requests to them are told apart.
+    #: Versions that the scenario breaks on purpose: the load's failed requests to them are told apart.
     may_fail: frozenset[str] = frozenset()
     #: More for `Envoy(...)`.
     envoy: Mapping[str, Any] = field(default_factory=dict)
@@ -303,8 +303,7 @@ class Stage:
         """Everybody's answers, however they were asked: counts them and who moved since the last round."""
         before = self.last_round.answers if self.last_round else {}
         self.last_round = this = Round(answers, Moves.between(before, answers))
-        unwanted = (one for one in answers.values() if one.failed and one.version not in self.setup.may_fail)
-        self.count(len(answers), sum(1 for _ in unwanted))
+        self.count(len(answers), this.failed)
         self._moved.by_direction += this.moves.by_direction
         return this
 

@@ -12,7 +12,7 @@ from kube import Kube
 from lab.client import users
 from lab.until import until
 from mesh import Agent, Mesh
-from shop import GATEWAY, SERVICE, App, Manifests, everybody, reached, simulated
+from shop import GATEWAY, SERVICE, App, Manifests, both_versions, everybody, reached, simulated
 
 #: The labels that istio/mesh/gateway-values.yaml has proxies take out of the names.
 TAGS = "plugin,rollout,rollout_version,reason,code_class,source,cause,what,check"
@@ -63,12 +63,7 @@ async def installed(mesh: Mesh, folder: Path) -> AsyncIterator[Shop]:
     manifests = Manifests(folder)
     async with AsyncExitStack() as stack:
         await kube.apply(SERVICE, GATEWAY)
-        v1, v2 = [
-            await stack.enter_async_context(
-                App(kube, f"checkout-{version}", f"checkout-{name}", {"app": "checkout", "version": version})
-            )
-            for version, name in (("v1", "stable"), ("v2", "canary"))
-        ]
+        v1, v2 = await stack.enter_async_context(both_versions(kube))
         await reader.follow("istio.md", "kubectl apply -k istio/overlays/ingress-gateway")
         labels = {"istio": "ingressgateway"}
         gateway = Agent(mesh, "gw-7d4f-aaaaa", "istio-ingress", "router", labels, tags=TAGS)

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -203,13 +203,10 @@ class Agent:
         labels: Mapping[str, str],
         *,
         tags: str = "",
-        stats: Sequence[str] = (),
         proxy_config: Mapping[str, Any] | None = None,
     ) -> None:
         self.mesh, self.name, self.ns, self.kind, self.labels = mesh, name, ns, kind, dict(labels)
         self.tags, self.host = tags, Host(name)
-        #: Of Envoy's own metrics, which Istio leaves out of what it keeps.
-        self.more = list(stats)
         #: As in the annotation `proxy.istio.io/config`.
         self.proxy_config = dict(proxy_config or {})
         self.folder = mesh.folder / f"pod-{name}"
@@ -258,8 +255,6 @@ class Agent:
         if self.tags:
             proxy_config["extraStatTags"] = self.tags.split(",")
         proxy_config.update(self.proxy_config)
-        if self.more:
-            proxy_config["proxyStatsMatcher"] = {"inclusionRegexps": self.more}
         env = {
             "POD_NAME": self.name,
             "POD_NAMESPACE": self.ns,

@@ -32,6 +32,15 @@ def total(text: str, name: str) -> float:
     return sum(value for _, value in series(text, name))
 
 
+def has_labels(text: str) -> None:
+    """Both versions have counted, under real labels."""
+    found = series(text, "cohort_requests_total")
+    assert {(one["plugin"], one["rollout"], one["rollout_version"]) for one, _ in found} >= {
+        ("cohort", "checkout", "canary"),
+        ("cohort", "checkout", "stable"),
+    }
+
+
 @asynccontextmanager
 async def operators_kinds(kube: Kube) -> AsyncIterator[None]:
     """With the Prometheus operator's kinds that the manifests have; what is of them goes with them."""

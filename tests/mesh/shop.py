@@ -8,7 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from programs import REPOSITORY
 
 #: The host that the manifests' rollout is about.
 SHOP = {"host": "shop.example.com"}
+#: Of another user's mind: the client's own word.
+FORGED = {"x-cohort-checkout": "canary"}
 COHORT = Path(os.environ["COHORT"])
 
 SERVICE = {
@@ -98,6 +101,18 @@ class App:
         async with aiohttp.ClientSession() as http:
             async with http.patch(f"{self.url}/-/behaviour", json=changes) as answer:
                 assert answer.status == 200, await answer.text()
+
+
+@asynccontextmanager
+async def both_versions(kube: Kube, prefix: str = "checkout") -> AsyncIterator[list[App]]:
+    """A pod of each version of the service `checkout`: stable, then canary."""
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(
+                App(kube, f"{prefix}-{version}", f"checkout-{name}", {"app": "checkout", "version": version})
+            )
+            for version, name in (("v1", "stable"), ("v2", "canary"))
+        ]
 
 
 class Manifests:

@@ -161,21 +161,26 @@ async def test_envoy_gateways_policies_too(policy: Kube) -> None:
     gateway = module_folder("envoy-gateway", "github.com/envoyproxy/gateway")
     kinds_of_it = gateway / "charts/gateway-helm/charts/crds/crds/generated"
     await policy.crds(kinds_of_it / "gateway.envoyproxy.io_envoyextensionpolicies.yaml")
-    good = yaml.safe_load((REPOSITORY / "envoy-gateway" / "extension-policy.yaml").read_text())
-    assert await tried(policy, good) is None
-    bad = copy.deepcopy(good)
-    bad["spec"]["wasm"][0]["config"]["rollouts"][0]["versions"][1]["weight"] = 180
+    for folder, key in (("envoy-gateway", "wasm"), ("envoy-gateway/native", "dynamicModule")):
+        good = yaml.safe_load((REPOSITORY / folder / "extension-policy.yaml").read_text())
+        assert await tried(policy, good) is None
+        bad = copy.deepcopy(good)
+        bad["spec"][key][0]["config"]["rollouts"][0]["versions"][1]["weight"] = 180
 
-    async def refused() -> str | None:
-        """The API server takes up a new kind's name a moment later."""
-        return await tried(policy, bad)
+        async def refused(bad: Any = bad) -> str | None:
+            """The API server takes up a new kind's name a moment later."""
+            return await tried(policy, bad)
 
-    said = await until(refused, "a weight of 180 refused", timeout=30, every=0.2)
-    assert "$.rollouts[*].versions[*].weight: allowed: a percentage from 0 to 100" in said, said
-    other = copy.deepcopy(good)
-    [wasm] = other["spec"]["wasm"]
-    wasm["code"]["image"]["url"], wasm["config"] = "registry.example.com/team/limiter:3", {"limit": 180}
-    assert await tried(policy, other) is None
+        said = await until(refused, "a weight of 180 refused", timeout=30, every=0.2)
+        assert "$.rollouts[*].versions[*].weight: allowed: a percentage from 0 to 100" in said, said
+        other = copy.deepcopy(good)
+        [filter_] = other["spec"][key]
+        filter_["config"] = {"limit": 180}
+        if key == "wasm":
+            filter_["code"]["image"]["url"] = "registry.example.com/team/limiter:3"
+        else:
+            filter_["filterName"] = "limiter"
+        assert await tried(policy, other) is None
 
 
 async def test_ours_without_a_configuration_is_refused(policy: Kube) -> None:

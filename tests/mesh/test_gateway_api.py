@@ -9,7 +9,7 @@ from answers import as_recorded, concerning
 from lab.client import users
 from lab.until import until
 from mesh import Agent, Mesh
-from shop import LISTENERS, App, Manifests, everybody, reached, simulated
+from shop import FORGED, LISTENERS, Manifests, both_versions, everybody, reached, simulated
 
 #: The Gateway that docs/istio.md takes for granted. With an address of its own Istio makes no Deployment for it.
 GATEWAY = {
@@ -39,9 +39,7 @@ async def test_every_user_gets_what_simulate_says(mesh: Mesh, tmp_path: Path) ->
     manifests.set(5, "traffic-extension")
     async with AsyncExitStack() as stack:
         await kube.apply(GATEWAY, SERVICE)
-        for version, name in (("v1", "stable"), ("v2", "canary")):
-            labels = {"app": "checkout", "version": version}
-            await stack.enter_async_context(App(kube, f"api-checkout-{version}", f"checkout-{name}", labels))
+        await stack.enter_async_context(both_versions(kube, "api-checkout"))
         await kube.kubectl("apply", "-k", manifests.overlay("gateway-api"))
         labels = {
             "gateway.networking.k8s.io/gateway-name": "public",
@@ -60,8 +58,6 @@ async def test_every_user_gets_what_simulate_says(mesh: Mesh, tmp_path: Path) ->
         got = await everybody(url)
         print(f"\n== Gateway API gateway: {list(got.values()).count('canary')} of {len(got)} users canary")
         assert got == wanted
-        assert await everybody(url, 200, **{"x-cohort-checkout": "canary"}) == {
-            user: wanted[user] for user in users(200)
-        }
+        assert await everybody(url, 200, **FORGED) == {user: wanted[user] for user in users(200)}
         await kube.kubectl("delete", "-k", manifests.overlay("gateway-api"))
         await kube.kubectl("delete", "gateway.gateway.networking.k8s.io", "public", "-n", "istio-ingress")

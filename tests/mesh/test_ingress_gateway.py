@@ -17,7 +17,7 @@ from lab.until import until
 from mesh import Agent
 from programs import REPOSITORY
 from scrape import Prometheus, operators_kinds, series, total
-from shop import SHOP, everybody, reached, served
+from shop import FORGED, SHOP, everybody, reached, served
 
 
 async def test_steps_1_to_3_both_versions_run_and_the_configuration_is_good(shop: Shop) -> None:
@@ -81,7 +81,7 @@ async def test_istiod_sends_what_was_recorded(shop: Shop) -> None:
 
 async def test_a_forged_header_is_worth_nothing(shop: Shop) -> None:
     wanted = shop.wanted(200)
-    assert await everybody(shop.url, 200, **{"x-cohort-checkout": "canary"}) == wanted
+    assert await everybody(shop.url, 200, **FORGED) == wanted
 
 
 async def test_weights_and_an_image_change_under_load_and_nothing_is_lost(shop: Shop, record_property: Any) -> None:
@@ -331,7 +331,7 @@ async def test_removing_it_as_the_document_says(shop: Shop) -> None:
     """Weights to 0, the plugin, the routes' first rule, the early removal: nobody loses an answer, no door opens."""
     await shop.weight(0)
     await shop.settle()
-    async with Load(shop.url, users(300), rate=60, headers={**SHOP, "x-cohort-checkout": "canary"}) as load:
+    async with Load(shop.url, users(300), rate=60, headers={**SHOP, **FORGED}) as load:
         steps = (
             ("istio.md", "kubectl -n istio-ingress delete wasmplugin", lambda: gone_from(shop.gateway)),
             ("istio.md", "kubectl -n shop patch virtualservice", lambda: one_rule(shop)),

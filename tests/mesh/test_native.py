@@ -7,7 +7,6 @@ import json
 import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,8 @@ from lab.client import Load, users
 from lab.until import until
 from mesh import Agent, Mesh, answers
 from programs import REPOSITORY
-from scrape import series, total
-from shop import GATEWAY, SERVICE, SHOP, App, everybody, reached, simulated
+from scrape import has_labels, total
+from shop import FORGED, GATEWAY, SERVICE, SHOP, both_versions, everybody, reached, simulated
 
 LIBRARY = REPOSITORY / "target" / "libcohort.so"
 #: What the manifests have in the place of one's own.
@@ -34,18 +33,13 @@ BESIDE = (
     "routes/virtual-service/destination-rule.yaml",
     "early/ingress-gateway/envoy-filter.yaml",
 )
-#: Of another user's mind: the client's own word.
-FORGED = {"x-cohort-checkout": "canary"}
 
 Weigh = Callable[[float], Awaitable[None]]
 
 
 @pytest.fixture(scope="module")
 async def versions(mesh: Mesh) -> AsyncIterator[None]:
-    async with AsyncExitStack() as stack:
-        for version, name in (("v1", "stable"), ("v2", "canary")):
-            labels = {"app": "checkout", "version": version}
-            await stack.enter_async_context(App(mesh.kube, f"native-{version}", f"checkout-{name}", labels))
+    async with both_versions(mesh.kube, "native"):
         yield
 
 
@@ -78,12 +72,8 @@ async def holds(url: str, config: Any, folder: Path, weigh: Weigh) -> None:
     assert await everybody(url, 2000, **FORGED) == wanted
 
 
-def has_labels(stats: str) -> None:
-    found = series(stats, "cohort_requests_total")
-    assert {(one["plugin"], one["rollout"], one["rollout_version"]) for one, _ in found} >= {
-        ("cohort", "checkout", "canary"),
-        ("cohort", "checkout", "stable"),
-    }
+def measures(stats: str) -> None:
+    has_labels(stats)
     assert total(stats, "cohort_config_invalid") == 0
 
 
@@ -119,7 +109,7 @@ async def test_istio_delivers_it_by_an_envoy_filter(mesh: Mesh, versions: None, 
         config = json.loads(patch["patch"]["value"]["typed_config"]["filter_config"]["value"])
         assert set((await everybody(url, 400)).values()) == {"stable"}
         await holds(url, config, tmp_path, weigh)
-        has_labels(await gateway.stats())
+        measures(await gateway.stats())
     for path in (manifest, *beside):
         await mesh.kube.kubectl("delete", "-f", str(path))
 
@@ -158,7 +148,7 @@ async def test_envoy_gateway_has_the_proxy_fetch_it(mesh: Mesh, versions: None, 
         assert "wasm" not in policy["spec"]
         [module] = policy["spec"]["dynamicModule"]
         await holds(proxy.url, module["config"], tmp_path, weigh)
-        has_labels(await proxy.stats())
+        measures(await proxy.stats())
         for path in (folder / "native", folder):
             await kube.kubectl("delete", "-k", str(path), "--ignore-not-found")
         await kube.kubectl("delete", "gateway.gateway.networking.k8s.io", "public", "-n", "gateways")

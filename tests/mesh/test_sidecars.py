@@ -9,7 +9,7 @@ from answers import as_recorded, concerning
 from lab.client import ask, users
 from lab.until import until
 from mesh import Agent, Mesh
-from shop import SERVICE, App, Manifests, reached, served, simulated
+from shop import FORGED, SERVICE, Manifests, both_versions, reached, served, simulated
 
 HOST = "checkout.shop:8080"
 
@@ -21,9 +21,7 @@ async def test_the_callers_sidecar_decides(mesh: Mesh, tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         await kube.apply(SERVICE)
         address = (await kube.get("Service", "checkout"))["spec"]["clusterIP"]
-        for version, name in (("v1", "stable"), ("v2", "canary")):
-            labels = {"app": "checkout", "version": version}
-            await stack.enter_async_context(App(kube, f"side-checkout-{version}", f"checkout-{name}", labels))
+        await stack.enter_async_context(both_versions(kube, "side-checkout"))
         await kube.kubectl("apply", "-k", manifests.overlay("sidecars"))
         caller = await stack.enter_async_context(Agent(mesh, "caller", "shop", "sidecar", {"calls-checkout": "true"}))
 
@@ -45,7 +43,7 @@ async def test_the_callers_sidecar_decides(mesh: Mesh, tmp_path: Path) -> None:
         assert got == wanted
         # With `early` here, the route header is nobody's, and what is inherited is the baggage.
         some = {user: wanted[user] for user in users(200)}
-        assert await everybody(200, **{"x-cohort-checkout": "canary"}) == some
+        assert await everybody(200, **FORGED) == some
         assert set((await everybody(200, baggage="a=1,cohort-checkout=canary")).values()) == {"canary"}
         # Without the plugin neither decides.
         await kube.kubectl("delete", "wasmplugin", "cohort", "-n", "shop")
@@ -54,6 +52,6 @@ async def test_the_callers_sidecar_decides(mesh: Mesh, tmp_path: Path) -> None:
             return set((await everybody(200)).values()) == {"stable"}
 
         await until(gone, "the plugin gone from the sidecar", timeout=30, every=0.2)
-        brought = {"x-cohort-checkout": "canary", "baggage": "cohort-checkout=canary"}
+        brought = {**FORGED, "baggage": "cohort-checkout=canary"}
         assert set((await everybody(100, **brought)).values()) == {"stable"}
         await kube.kubectl("delete", "-k", manifests.overlay("sidecars"), "--ignore-not-found")

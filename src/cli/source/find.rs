@@ -48,9 +48,8 @@ pub fn find(documents: &[Node]) -> Vec<Found> {
     }
     // What is discovered may stand in the same file, as in an EnvoyFilter.
     let is_discovered = |found: &Found| matches!(found.body, Body::Discovered);
-    let here = |found: &Found| !is_discovered(found) && found.ours;
-    let carriers: Vec<_> =
-        all.iter().filter(|found| here(found)).map(|found| found.carrier.clone()).collect();
+    let here = all.iter().filter(|found| found.ours && !is_discovered(found));
+    let carriers: Vec<_> = here.map(|found| found.carrier.clone()).collect();
     all.retain(|found| !is_discovered(found) || !carriers.contains(&found.carrier));
     all
 }

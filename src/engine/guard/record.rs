@@ -196,20 +196,26 @@ impl Record {
         let now = moment.now;
         let is_due = match self.phase {
             Phase::In => now.saturating_sub(self.block_began) >= guard.window,
-            Phase::Out => guard.retry_after.is_some_and(|retry| moment.known_for >= retry),
+            Phase::Out => is_trial_due(guard, moment),
             Phase::Probing => true,
         };
         let is_quiet = self.answered == self.at_block || self.phase == Phase::Out;
-        let is_same_clock = self.block_began <= now.saturating_add(SKEW);
-        is_quiet && is_same_clock && !is_due && !self.window.is_due(guard.window, now)
+        is_quiet
+            && !is_due
+            && !self.is_of_another_clock(now)
+            && !self.window.is_due(guard.window, now)
+    }
+
+    fn is_of_another_clock(&self, now: Millis) -> bool {
+        self.block_began > now.saturating_add(SKEW)
     }
 
     /// Looks at what is known, and says what changed.
     #[inline(never)]
     pub fn look(&mut self, guard: &Guard, moment: &Moment) -> Option<Change> {
         let now = moment.now;
-        if self.block_began > now.saturating_add(SKEW) {
-            // The clock is another one: what was going on goes on from here.
+        if self.is_of_another_clock(now) {
+            // What was going on goes on from here.
             self.at_block = self.answered;
             self.block_began = now;
             self.began = now;
@@ -223,9 +229,9 @@ impl Record {
     fn step(&mut self, guard: &Guard, moment: &Moment) -> Option<Change> {
         let now = moment.now;
         if self.phase == Phase::Out {
-            let due = guard.retry_after.is_some_and(|retry| moment.known_for >= retry);
             let figures = Figures::default();
-            return due.then(|| self.change(guard, Phase::Probing, now, Event::Probing, figures));
+            return is_trial_due(guard, moment)
+                .then(|| self.change(guard, Phase::Probing, now, Event::Probing, figures));
         }
         self.end_block(guard, moment);
         if let Some(cause) = self.breach(guard, now) {
@@ -344,6 +350,11 @@ impl Record {
             !only_bad && bounds.relapse(answered) <= most
         })
     }
+}
+
+/// Whether a version that is out is to be tried again.
+fn is_trial_due(guard: &Guard, moment: &Moment) -> bool {
+    guard.retry_after.is_some_and(|retry| moment.known_for >= retry)
 }
 
 /// The causes that are tested for, and what each allows.

@@ -26,7 +26,6 @@ impl<H: Host> WatchedVersion<'_, H> {
     pub(super) fn tick_guard(&self, guard: &Guard, watch: &GuardWatch) -> bool {
         let Self { clock, .. } = *self;
         let known_round = watch.known.round();
-        let mut alone = None;
         for _ in 0..TRIES {
             let mut read =
                 SharedRecord::<Record>::read_after(self.host, &watch.place, watch.ticket.get());
@@ -40,8 +39,7 @@ impl<H: Host> WatchedVersion<'_, H> {
             let known = if knows { watch.record.take() } else { read.value.take() };
             let mut record = known.unwrap_or_else(|| self.fresh(guard));
             record.add(&watch.pending.borrow());
-            let alone =
-                *alone.get_or_insert_with(|| self.rollout.is_stable_without_share(clock.wall));
+            let alone = self.rollout.is_stable_without_share(clock.wall);
             let known_for = watch.known.known_for(record.round, clock.now);
             let moment = Moment { now: clock.now, wall: clock.wall, known_for, alone };
             let change = record.look(guard, &moment);
