@@ -163,7 +163,7 @@ fn guard_look(bencher: Bencher, more: &str) {
     bencher.bench_local(|| {
         now.set(now.get() + 250);
         let mut one = record.take().expect("it is put back");
-        one.add(black_box(&heard));
+        one.add(&guard, black_box(&heard), now.get());
         let moment = Moment { now: now.get(), wall: now.get(), known_for: 0, alone: false };
         let change = one.look(&guard, &moment);
         record.set(Some(one));

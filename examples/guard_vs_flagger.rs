@@ -111,7 +111,7 @@ pub fn fall(weight: u64, rate: u64, base: f64, failure: f64, seed: u64) -> Fall 
             if now % LOOK != phase {
                 continue;
             }
-            record.add(&std::mem::take(&mut worker.heard));
+            record.add(&guard, &std::mem::take(&mut worker.heard), now);
             record.look(&guard, &Moment { now, wall: now, known_for: 0, alone: false });
             worker.phase = record.phase;
         }

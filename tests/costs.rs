@@ -18,6 +18,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use cohort::config::Config;
+use cohort::engine::guard::{Heard, Moment, Record, Totals};
 use cohort::engine::{decide, Plan, Request, Standing, Surroundings};
 use cohort::http::Headers;
 
@@ -285,6 +286,36 @@ fn allocations(config: &str, request: &Exchange) -> u64 {
     let before = ALLOCATIONS.with(Cell::get);
     decide_all();
     ALLOCATIONS.with(Cell::get) - before
+}
+
+/// What the proxy hands over and takes is the proxy's; between the two nothing is allocated.
+#[test]
+fn a_look_at_a_version_under_guard_allocates_nothing() {
+    let config = for_any_host(1).replace(
+        r#""hashKey""#,
+        r#""guard": {"maxFailureRatio": 0.05, "slowerThan": "500ms", "maxSlowRatio": 0.05}, "hashKey""#,
+    );
+    let config = Config::from_json(config.as_bytes()).expect("a good configuration");
+    let guard = config.rollouts[0].guard.as_ref().expect("a guard");
+    let mut bytes = Record::new(guard, 0).to_bytes();
+    let mut changes = 0;
+    let before = ALLOCATIONS.with(Cell::get);
+    for look in 1..=1_000 {
+        let mut heard = Heard::default();
+        heard.answered.stable.answers = 90;
+        heard.answered.version =
+            Totals { answers: 10, failures: u64::from(look > 500) * 10, slow: look % 2 };
+        (0..10).for_each(|user| heard.sufferers[0].add(look as u32 * 10 + user));
+        let mut record = Record::from_bytes(&bytes).expect("a record");
+        let now = look * 250;
+        record.add(guard, &heard, now);
+        let moment = Moment { now, wall: now, known_for: 0, alone: false };
+        changes += usize::from(record.look(guard, &moment).is_some());
+        std::hint::black_box(record.summary(guard));
+        bytes = record.to_bytes();
+    }
+    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
+    assert_eq!(changes, 1, "it tripped among them");
 }
 
 #[test]

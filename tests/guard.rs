@@ -1,6 +1,8 @@
 //! The guard, the health check and the ramp as what they are: state machines over a clock and counters they
 //! are handed, here with simulated time and events in any order.
 
+#[path = "guard/bytes.rs"]
+mod bytes;
 #[path = "guard/evidence.rs"]
 mod evidence;
 #[path = "guard/machine.rs"]

@@ -52,7 +52,7 @@ fn trips(weight: u64, rate: f64, keys: u64, at_once: bool, seed: u64) -> bool {
                     heard.sufferers[0].add(user);
                 }
             }
-            record.add(&heard);
+            record.add(&guard, &heard, now);
             record.look(&guard, &Moment { now, wall: now, known_for: 0, alone: false });
             if record.phase == Phase::Out {
                 return true;

@@ -13,7 +13,7 @@ use cohort::engine::guard::{Heard, Moment, Pair, Phase, Record, Totals};
 pub const HOUR: Millis = 3_600_000;
 
 /// How often a worker looks.
-pub const LOOK: Millis = 250;
+pub const LOOK: Millis = cohort::engine::guard::TICK;
 
 /// Splitmix64.
 pub struct Random(pub u64);
@@ -200,9 +200,9 @@ impl Guarded {
 
     /// One look, whatever comes of it.
     pub fn step(&mut self, now: Millis, answered: Pair) -> Phase {
-        let heard = Heard { answered: answered.since(self.seen), ..Heard::default() };
+        let heard = Heard { answered: since(answered, self.seen), ..Heard::default() };
         self.seen = answered;
-        self.record.add(&heard);
+        self.record.add(&self.guard, &heard, now);
         let known_for = now.saturating_sub(self.known.1);
         let moment = Moment { now, wall: now, known_for, alone: self.alone };
         self.record.look(&self.guard, &moment);
@@ -223,6 +223,16 @@ impl Rule for Guarded {
     fn look(&mut self, now: Millis, answered: Pair) -> bool {
         self.step(now, answered) == Phase::Out
     }
+}
+
+/// What came between two moments at which all was counted.
+fn since(now: Pair, earlier: Pair) -> Pair {
+    let less = |now: Totals, earlier: Totals| Totals {
+        answers: now.answers - earlier.answers,
+        failures: now.failures - earlier.failures,
+        slow: now.slow - earlier.slow,
+    };
+    Pair { version: less(now.version, earlier.version), stable: less(now.stable, earlier.stable) }
 }
 
 /// What the guard was before: ratios over a sliding window, compared with limits.
@@ -256,7 +266,7 @@ impl Rule for Thresholds {
         while self.samples.get(1).is_some_and(|(at, _)| *at <= edge) {
             self.samples.pop_front();
         }
-        let Pair { version, stable } = answered.since(self.samples[0].1);
+        let Pair { version, stable } = since(answered, self.samples[0].1);
         if version.answers < self.fewest {
             return false;
         }
@@ -269,7 +279,7 @@ impl Rule for Thresholds {
 pub struct Flagger {
     limit: f64,
     next: Millis,
-    before: Totals,
+    before: Pair,
     bad: u32,
 }
 
@@ -278,14 +288,13 @@ impl Flagger {
     pub const THRESHOLD: u32 = 5;
 
     pub fn new(limit: f64) -> Self {
-        Self { limit, next: 0, before: Totals::default(), bad: 0 }
+        Self { limit, next: 0, before: Pair::default(), bad: 0 }
     }
 }
 
 impl Rule for Flagger {
     fn begin(&mut self, now: Millis, answered: Pair) {
-        *self =
-            Self { next: now + Self::INTERVAL, before: answered.version, ..Self::new(self.limit) };
+        *self = Self { next: now + Self::INTERVAL, before: answered, ..Self::new(self.limit) };
     }
 
     fn look(&mut self, now: Millis, answered: Pair) -> bool {
@@ -293,8 +302,8 @@ impl Rule for Flagger {
             return false;
         }
         self.next += Self::INTERVAL;
-        let of_late = answered.version.since(self.before);
-        self.before = answered.version;
+        let of_late = since(answered, self.before).version;
+        self.before = answered;
         // In its favour: a minute without answers is no bad look.
         if of_late.failures as f64 > self.limit * of_late.answers as f64 {
             self.bad += 1;

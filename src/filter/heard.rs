@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::bucket::VersionIndex;
 use crate::config::{Count, Millis, Rollout};
-use crate::engine::guard::{Heard, Recent, Record, Totals};
+use crate::engine::guard::{Heard, Recent, Record, Summary, Totals};
 use crate::hash::murmur3_32;
 
 use super::rollout::{LoadedRollout, RolloutState};
@@ -17,8 +17,10 @@ use super::tick::Place;
 pub struct GuardWatch {
     /// Where the record stands in the shared data. A changed rollout begins anew.
     pub place: Place,
-    /// As this worker last knew it, which is all there is where the proxy has no shared data.
-    pub record: RefCell<Option<Record>>,
+    /// What this worker knows of it.
+    pub summary: Cell<Summary>,
+    /// The record itself, where there is none in the shared data.
+    pub own: RefCell<Option<Box<Record>>>,
     /// The ticket of the record in the shared data, where that is the one that is known.
     pub ticket: Cell<Option<u32>>,
     /// What the record does not hold yet.
@@ -35,7 +37,8 @@ impl GuardWatch {
     pub fn new(place: Place) -> Self {
         Self {
             place,
-            record: RefCell::default(),
+            summary: Cell::default(),
+            own: RefCell::default(),
             ticket: Cell::default(),
             pending: RefCell::default(),
             known: KnownSince::default(),

@@ -27,7 +27,7 @@ const FIRST_TICK: Millis = 50;
 
 /// The tick where a guard or a health check watches, or gauges are still to be made: a trip reaches
 /// every worker within two of them.
-const BUSY_TICK: Millis = 250;
+const BUSY_TICK: Millis = crate::engine::guard::TICK;
 
 /// The tick otherwise.
 const IDLE_TICK: Millis = 1_000;

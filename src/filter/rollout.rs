@@ -225,9 +225,7 @@ impl<'a> LoadedRollout<'a> {
 
     /// How near a trip of a version under guard is.
     fn evidence(&self, version: VersionIndex) -> Option<u32> {
-        let guard = self.config.guard.as_ref()?;
-        let record = self.state.versions.get(version)?.guard.as_ref()?.record.borrow();
-        Some(record.as_ref().map_or(0, |record| record.nearness(guard)))
+        Some(self.state.versions.get(version)?.guard.as_ref()?.summary.get().nearness)
     }
 
     /// Whether stable gets no users at `now`, so that there is nothing to compare a version with.
@@ -238,7 +236,7 @@ impl<'a> LoadedRollout<'a> {
 
     /// Each version's share of users in thousandths of a percent, and whether it is held out. What a
     /// version held out does not get goes to the fallback.
-    pub fn in_force(&self, now: Millis) -> Vec<(u32, bool)> {
+    pub fn in_force(&self, now: Millis) -> SmallVec<[(u32, bool); 4]> {
         let (rollout, state) = (self.config, self.state);
         if !rollout.enabled {
             // The kill switch: everyone gets stable.
@@ -250,7 +248,7 @@ impl<'a> LoadedRollout<'a> {
         }
         let split = self.split(now);
         let fallback = rollout.fallback(|version| state.hold(version));
-        let mut in_force: Vec<(u32, bool)> = (0..rollout.versions.len())
+        let mut in_force: SmallVec<_> = (0..rollout.versions.len())
             .map(|version| (split.weight(version).thousandths(), state.hold(version) == Hold::Out))
             .collect();
         let mut freed = 0;

@@ -254,14 +254,13 @@ impl<'a> LoadedRollout<'a> {
     fn settle(&self, host: &impl Host, now: Millis) {
         let mut first_trip = None;
         for (index, version) in self.state.versions().iter().enumerate() {
-            let record = version.guard.as_ref().map(|watch| watch.record.borrow());
-            let record = record.as_deref().and_then(Option::as_ref);
+            let guarded = version.guard.as_ref().map(|watch| watch.summary.get());
             let healthy = version.health.as_ref().map(|watch| watch.state.get().hold());
-            let mut hold = record.map(Record::hold).max(healthy).unwrap_or_default();
+            let mut hold = guarded.map(|known| known.hold()).max(healthy).unwrap_or_default();
             let mut trip = |at: Option<Millis>| {
                 first_trip = [first_trip, at].into_iter().flatten().min();
             };
-            trip(record.and_then(|record| record.first_trip));
+            trip(guarded.and_then(|known| known.first_trip));
             for (_, watch) in self.checks().filter(|(check, _)| check.version == index) {
                 let state = watch.state.get();
                 hold = hold.max(state.hold);

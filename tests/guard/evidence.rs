@@ -88,7 +88,8 @@ impl Played {
         for user in 0..answered.version.failures.max(answered.version.slow).min(16) {
             users.add(user as u32 + 1);
         }
-        self.record.add(&Heard { answered, sufferers: [users.clone(), users] });
+        let heard = Heard { answered, sufferers: [users, users] };
+        self.record.add(&self.guard, &heard, self.now);
         let moment = Moment { now: self.now, wall: self.now, ..Moment::default() };
         self.record.look(&self.guard, &moment)
     }

@@ -287,7 +287,7 @@ fn both_machines_come_to_the_same_record<R: Rig>() {
 }
 
 /// Written by the first machine that this ran on.
-const SAME_RECORD: &str = "0d448810684eb70a of 1344";
+const SAME_RECORD: &str = "60e8e6206bc6aeb7 of 169";
 
 fn a_pinned_user_falls_back_and_an_override_does_not<R: Rig>() {
     let mut worker = tripped::<R>(&guarded());

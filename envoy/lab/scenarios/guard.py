@@ -110,13 +110,12 @@ async def play(stage: Stage) -> None:
     again = len(said("held out of traffic")) - falls
     stage.expect(f"falls after the repair: {again}", again == 0)
     stage.figure("repaired to back in traffic", f"{load.elapsed - repaired:.1f} s")
-    back = {"version": "canary", "reason": "HASH"}
 
     def returned() -> bool:
-        newest = [answer for answer in list(load.recent)[-100:] if answer.version == back["version"]]
-        return len({answer.user for answer in newest}) > 3
+        newest = [one for one in list(load.recent) if arithmetic.version(stage.rollout, one.user) == "canary"]
+        return len(newest) >= 20 and all(one.version == "canary" for one in newest)
 
-    await until(returned, "the canary's users back with it")
+    await until(returned, "the canary's users back with it, whichever worker they meet")
     await stage.everybody()
     answered = re.search(r"of (\d+) answers in [\d.]+ s (\d+) failed", said("is back in traffic")[0])
     stage.expect("it came back on the strength of answers", answered and int(answered[1]) > 0)

@@ -2,6 +2,9 @@
 
 use crate::config::Millis;
 
+/// How often a worker looks at a version.
+pub const TICK: Millis = 250;
+
 /// What a version has answered, as far as it counts for its guard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -13,15 +16,6 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// What came since `earlier`; nothing where counting began anew.
-    pub fn since(self, earlier: Self) -> Self {
-        Self {
-            answers: self.answers.saturating_sub(earlier.answers),
-            failures: self.failures.saturating_sub(earlier.failures),
-            slow: self.slow.saturating_sub(earlier.slow),
-        }
-    }
-
     /// Both together.
     pub fn and(self, more: Self) -> Self {
         Self {
@@ -40,13 +34,6 @@ pub struct Pair {
 }
 
 impl Pair {
-    pub fn since(self, earlier: Self) -> Self {
-        Self {
-            version: self.version.since(earlier.version),
-            stable: self.stable.since(earlier.stable),
-        }
-    }
-
     pub fn and(self, more: Self) -> Self {
         Self { version: self.version.and(more.version), stable: self.stable.and(more.stable) }
     }
@@ -60,56 +47,71 @@ pub struct Figures {
     pub over: Millis,
 }
 
-/// How all answers stood at moments of the sliding window, oldest first.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// The answers of the sliding window, by the part of it that they came in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Window {
-    pub(super) marks: Vec<Mark>,
+    /// The part under way.
+    pub(super) last: Part,
+    /// Those before it, newest first; from `many` on there is none.
+    earlier: [Part; Window::PARTS - 1],
+    many: usize,
 }
 
+/// What came from one moment on, until the next part began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Mark {
-    pub at: Millis,
+pub(super) struct Part {
+    pub began: Millis,
     pub answered: Pair,
 }
 
 impl Window {
     /// Into how many parts a window is cut. What is counted came within it, all but at most a part.
-    pub const PARTS: usize = 16;
+    pub const PARTS: usize = 4;
 
     /// A window that begins now.
-    pub fn begin(now: Millis, answered: Pair) -> Self {
-        Self { marks: vec![Mark { at: now, answered }] }
+    pub fn begin(now: Millis) -> Self {
+        Self { last: Part { began: now, ..Part::default() }, ..Self::default() }
     }
 
-    /// Notes how all answers stand at `now`, where a part has gone by.
-    pub fn pass(&mut self, length: Millis, now: Millis, answered: Pair) {
-        if !self.is_due(length, now) {
+    /// Takes in what was heard until `now`, since the tick before. Where the part under way has had its time,
+    /// that begins another one.
+    pub fn add(&mut self, heard: Pair, length: Millis, now: Millis) {
+        if heard == Pair::default() {
             return;
         }
-        // One stays, so that what came since the last look, however long ago, is seen.
-        let old = self.marks.iter().filter(|mark| mark.at.saturating_add(length) <= now).count();
-        let old = old.min(self.marks.len().saturating_sub(1));
-        self.marks.drain(..old);
-        if self.marks.len() >= Self::PARTS {
-            self.marks.remove(0);
-        }
-        self.marks.push(Mark { at: now, answered });
-    }
-
-    /// Whether a part has gone by since the last note.
-    pub fn is_due(&self, length: Millis, now: Millis) -> bool {
         let part = (length / Self::PARTS as Millis).max(1);
-        self.marks.last().is_none_or(|mark| now.saturating_sub(mark.at) >= part)
+        if now.saturating_sub(self.last.began) >= part {
+            let began = now.saturating_sub(TICK).max(self.last.began);
+            let within = |part: &&Part| part.began.saturating_add(length) >= now;
+            self.many = self.earlier().iter().take_while(within).count();
+            self.later(Part { began, ..Part::default() });
+        }
+        self.last.answered = self.last.answered.and(heard);
     }
 
-    /// What came within the window; where nobody has looked for longer, since then.
-    pub fn figures(&self, length: Millis, now: Millis, answered: Pair) -> Figures {
-        let within = |mark: &&Mark| mark.at.saturating_add(length) >= now;
-        match self.marks.iter().find(within).or(self.marks.last()) {
-            Some(Mark { at, answered: then }) => {
-                Figures { answered: answered.since(*then), over: now.saturating_sub(*at) }
-            }
-            None => Figures::default(),
+    /// Takes a part as the one under way; the oldest goes if there is no room.
+    pub(super) fn later(&mut self, part: Part) {
+        self.earlier.copy_within(..Self::PARTS - 2, 1);
+        if let Some(newest) = self.earlier.first_mut() {
+            *newest = std::mem::replace(&mut self.last, part);
         }
+        self.many = (Self::PARTS - 1).min(self.many + 1);
+    }
+
+    /// The parts before the one under way, newest first.
+    pub(super) fn earlier(&self) -> &[Part] {
+        self.earlier.get(..self.many).unwrap_or_default()
+    }
+
+    /// What came within the window, and in the part that was heard last.
+    pub fn figures(&self, length: Millis, now: Millis) -> Figures {
+        let within = |part: &&Part| part.began.saturating_add(length) >= now;
+        let mut figures =
+            Figures { answered: self.last.answered, over: now.saturating_sub(self.last.began) };
+        for part in self.earlier().iter().take_while(within) {
+            figures.answered = figures.answered.and(part.answered);
+            figures.over = now.saturating_sub(part.began);
+        }
+        figures
     }
 }

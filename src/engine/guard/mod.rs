@@ -7,9 +7,12 @@ mod bytes;
 mod evidence;
 mod figures;
 mod record;
+mod summary;
 mod users;
 
+pub use bytes::Bytes;
 pub use evidence::{ln_e_value, remember, Answered, Block, Bounds, Evidence, From, Remembered};
-pub use figures::{Figures, Pair, Totals, Window};
+pub use figures::{Figures, Pair, Totals, Window, TICK};
 pub use record::{Cause, Change, Event, Heard, Moment, Phase, Record};
+pub use summary::Summary;
 pub use users::{Recent, Sufferers};

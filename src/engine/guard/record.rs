@@ -10,6 +10,7 @@ use crate::config::{Count, Guard, Millis, Ratio};
 use super::super::Hold;
 use super::evidence::{remember, Answered, Block, Bounds, Evidence, From, Remembered};
 use super::figures::{Figures, Pair, Totals, Window};
+use super::summary::Summary;
 use super::users::Sufferers;
 
 /// The shortest block: with many workers, looks come more often than a tick.
@@ -67,6 +68,17 @@ pub enum Phase {
     Probing,
 }
 
+impl Phase {
+    /// Whether a version in this phase takes part in traffic.
+    pub(super) fn hold(self) -> Hold {
+        match self {
+            Self::In => Hold::In,
+            Self::Out => Hold::Out,
+            Self::Probing => Hold::Probing,
+        }
+    }
+}
+
 /// A change of a record that people want to hear of, and what led to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -112,13 +124,10 @@ pub struct Record {
     pub round: u32,
     /// When it tripped first, since the Unix epoch: a ramp stands still from then on.
     pub first_trip: Option<Millis>,
-    /// All answers that counted.
-    pub(super) answered: Pair,
-    /// ... as they stood when the phase began.
-    pub(super) at_begin: Pair,
-    pub(super) began: Millis,
-    /// ... and when the block did that is under way.
-    pub(super) at_block: Pair,
+    /// What came since it is tried again.
+    pub(super) trial: Pair,
+    /// What came in the block that is under way.
+    pub(super) block: Pair,
     pub(super) block_began: Millis,
     /// By position in [`Cause::TESTED`].
     pub(super) remembered: [Remembered; 2],
@@ -136,24 +145,30 @@ impl Heard {
 impl Record {
     /// The record of a version that nothing is known of; its first block began at `now`.
     pub fn new(guard: &Guard, now: Millis) -> Self {
-        let mut record = Self::default();
-        record.begin(guard, Phase::In, now);
-        record.round = 0;
+        Self::resume(guard, &Summary::default(), now)
+    }
+
+    /// The record of a version of which only a summary is known: it stands where it stood, and what is heard of it
+    /// begins at `now`.
+    pub fn resume(guard: &Guard, known: &Summary, now: Millis) -> Self {
+        let mut record = Self { first_trip: known.first_trip, ..Self::default() };
+        record.begin(guard, known.phase, now);
+        record.round = known.round;
         record
     }
 
     /// Whether the version takes part in traffic.
     pub fn hold(&self) -> Hold {
-        match self.phase {
-            Phase::In => Hold::In,
-            Phase::Out => Hold::Out,
-            Phase::Probing => Hold::Probing,
-        }
+        self.phase.hold()
     }
 
-    /// Takes in what a worker heard.
-    pub fn add(&mut self, heard: &Heard) {
-        self.answered = self.answered.and(heard.answered);
+    /// Takes in what a worker heard since its last tick.
+    pub fn add(&mut self, guard: &Guard, heard: &Heard, now: Millis) {
+        self.block = self.block.and(heard.answered);
+        self.window.add(heard.answered, guard.window, now);
+        if self.phase == Phase::Probing {
+            self.trial = self.trial.and(heard.answered);
+        }
         for (known, more) in self.sufferers.iter_mut().zip(&heard.sufferers) {
             known.append(more);
         }
@@ -162,12 +177,7 @@ impl Record {
     /// What came within the window, but not before the phase began.
     #[inline(never)]
     pub fn figures(&self, guard: &Guard, now: Millis) -> Figures {
-        self.window.figures(guard.window, now, self.answered)
-    }
-
-    /// What came since the phase began.
-    pub fn since_begin(&self) -> Pair {
-        self.answered.since(self.at_begin)
+        self.window.figures(guard.window, now)
     }
 
     /// How near a trip is, from 0 to 1,000, which is a version that is out.
@@ -190,40 +200,29 @@ impl Record {
         self.change(guard, Phase::Out, moment.now, Event::Tripped(cause), figures)
     }
 
-    /// Whether a look at this moment would change nothing: nobody has heard anything since the last one, and
-    /// nothing is due.
-    pub fn rests(&self, guard: &Guard, moment: &Moment) -> bool {
-        let now = moment.now;
-        let is_due = match self.phase {
-            Phase::In => now.saturating_sub(self.block_began) >= guard.window,
-            Phase::Out => is_trial_due(guard, moment),
-            Phase::Probing => true,
-        };
-        let is_quiet = self.answered == self.at_block || self.phase == Phase::Out;
-        is_quiet
-            && !is_due
-            && !self.is_of_another_clock(now)
-            && !self.window.is_due(guard.window, now)
-    }
-
-    fn is_of_another_clock(&self, now: Millis) -> bool {
-        self.block_began > now.saturating_add(SKEW)
+    /// What a worker keeps of it.
+    pub fn summary(&self, guard: &Guard) -> Summary {
+        Summary {
+            phase: self.phase,
+            round: self.round,
+            first_trip: self.first_trip,
+            nearness: self.nearness(guard),
+            is_quiet: self.block == Pair::default() || self.phase == Phase::Out,
+            block_began: self.block_began,
+        }
     }
 
     /// Looks at what is known, and says what changed.
     #[inline(never)]
     pub fn look(&mut self, guard: &Guard, moment: &Moment) -> Option<Change> {
         let now = moment.now;
-        if self.is_of_another_clock(now) {
+        if is_of_another_clock(self.block_began, now) {
             // What was going on goes on from here.
-            self.at_block = self.answered;
+            self.block = Pair::default();
             self.block_began = now;
-            self.began = now;
-            self.window = Window::begin(now, self.answered);
+            self.window = Window::begin(now);
         }
-        let change = self.step(guard, moment);
-        self.window.pass(guard.window, now, self.answered);
-        change
+        self.step(guard, moment)
     }
 
     fn step(&mut self, guard: &Guard, moment: &Moment) -> Option<Change> {
@@ -238,7 +237,7 @@ impl Record {
             return Some(self.trip(guard, moment, cause));
         }
         if self.phase == Phase::Probing && self.is_proven(guard, moment) {
-            let figures = Figures { answered: self.since_begin(), over: moment.known_for };
+            let figures = Figures { answered: self.trial, over: moment.known_for };
             return Some(self.change(guard, Phase::In, now, Event::Returned, figures));
         }
         None
@@ -262,13 +261,12 @@ impl Record {
     fn begin(&mut self, guard: &Guard, phase: Phase, now: Millis) {
         self.phase = phase;
         self.round = self.round.wrapping_add(1);
-        self.at_begin = self.answered;
-        self.began = now;
-        self.at_block = self.answered;
+        self.trial = Pair::default();
+        self.block = Pair::default();
         self.block_began = now;
         self.remembered = Default::default();
         self.sufferers = Default::default();
-        self.window = Window::begin(now, self.answered);
+        self.window = Window::begin(now);
         let from = self.from();
         for (cause, bounds) in tested(guard) {
             if let Some(evidence) = self.evidence.get_mut(cause as usize) {
@@ -290,7 +288,7 @@ impl Record {
     fn end_block(&mut self, guard: &Guard, moment: &Moment) {
         let Moment { now, alone, .. } = *moment;
         let length = now.saturating_sub(self.block_began);
-        let since = self.answered.since(self.at_block);
+        let since = self.block;
         let both = since.version.answers > 0 && (since.stable.answers > 0 || alone);
         if !(both && length >= SHORTEST || length >= guard.window) {
             return;
@@ -309,7 +307,7 @@ impl Record {
                 *known = remember(*known, &block);
             }
         }
-        self.at_block = self.answered;
+        self.block = Pair::default();
         self.block_began = now;
     }
 
@@ -333,7 +331,7 @@ impl Record {
     /// Whether a version that is tried again may come back: it did surely well, or hardly anybody asked for a
     /// long while and what there was speaks for it. Where it only failed it never may.
     fn is_proven(&self, guard: &Guard, moment: &Moment) -> bool {
-        let trial = self.since_begin().version;
+        let trial = self.trial.version;
         let elapsed = moment.known_for;
         if elapsed < guard.window {
             return false;
@@ -352,8 +350,13 @@ impl Record {
     }
 }
 
+/// Whether a block that began at `began` did so by another clock than the one on which it is `now`.
+pub(super) fn is_of_another_clock(began: Millis, now: Millis) -> bool {
+    began > now.saturating_add(SKEW)
+}
+
 /// Whether a version that is out is to be tried again.
-fn is_trial_due(guard: &Guard, moment: &Moment) -> bool {
+pub(super) fn is_trial_due(guard: &Guard, moment: &Moment) -> bool {
     guard.retry_after.is_some_and(|retry| moment.known_for >= retry)
 }
 

@@ -18,6 +18,43 @@ const FINE: u32 = 6;
 /// The bits of a place that hold its time; the others tell users apart.
 const TIME: u32 = 18;
 
+/// What tells users apart, in 20 bits: the group of places that is the user's, and a tag within it. So two
+/// who are one where answers count are one among the sufferers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Name(u32);
+
+impl Name {
+    fn of(user: u32) -> Self {
+        let mixed = user.wrapping_mul(0x9e37_79b9);
+        let tag = mixed & ((1 << TAG) - 1);
+        Self((mixed >> 16 & ((1 << GROUP) - 1)) << TAG | tag)
+    }
+
+    pub fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The name of this number, if it is one.
+    pub fn read(number: u32) -> Option<Self> {
+        (number < 1 << (GROUP + TAG)).then_some(Self(number))
+    }
+
+    fn group(self) -> usize {
+        (self.0 >> TAG) as usize
+    }
+
+    /// In the upper bits, where a place has it.
+    fn tag(self) -> u32 {
+        self.0 << TIME
+    }
+}
+
+/// The bits that name a group of places.
+const GROUP: u32 = (USERS / WAYS).ilog2();
+
+/// The bits that name a user within one.
+const TAG: u32 = u32::BITS - TIME;
+
 /// The users whose answers counted of late, of one version in one worker: 1 KiB.
 ///
 /// Each user's hash names four places, which hold the users who were seen last, the newest first. So a
@@ -39,11 +76,10 @@ impl Recent {
     #[inline(never)]
     pub fn counts(&mut self, user: u32, now: Millis) -> bool {
         let time = (now >> FINE) as u32 & ((1 << TIME) - 1);
-        let mixed = user.wrapping_mul(0x9e37_79b9);
-        let first = (mixed as usize >> 16) % (USERS / WAYS) * WAYS;
-        let name = mixed << TIME;
+        let name = Name::of(user);
+        let (first, tag) = (name.group() * WAYS, name.tag());
         let Some(places) = self.places.get_mut(first..first + WAYS) else { return true };
-        let known = |place: &u32| *place != 0 && *place >> TIME == name >> TIME;
+        let known = |place: &u32| *place != 0 && *place >> TIME == tag >> TIME;
         let at = places.iter().position(known);
         let (at, fresh) = match at.and_then(|at| Some((at, *places.get(at)?))) {
             Some((at, place)) => {
@@ -59,16 +95,20 @@ impl Recent {
         if !fresh {
             if let Some(place) = places.first_mut() {
                 // A place of 0 is free.
-                *place = (name | time).max(1);
+                *place = (tag | time).max(1);
             }
         }
         !fresh
     }
 }
 
-/// The users whose bad answers counted last, oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sufferers(pub(super) Vec<u32>);
+/// The users whose bad answers counted last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sufferers {
+    /// Newest first; from `many` on there is none.
+    names: [Name; Self::MOST],
+    many: usize,
+}
 
 impl Sufferers {
     /// How many are remembered.
@@ -77,34 +117,43 @@ impl Sufferers {
     /// The fewest users without whom nothing is taken out.
     const FEWEST: usize = 3;
 
-    #[inline(never)]
     pub fn add(&mut self, user: u32) {
-        if self.0.len() >= Self::MOST {
-            self.0.remove(0);
+        self.push(Name::of(user));
+    }
+
+    #[inline(never)]
+    pub(super) fn push(&mut self, name: Name) {
+        self.names.copy_within(..Self::MOST - 1, 1);
+        if let Some(newest) = self.names.first_mut() {
+            *newest = name;
         }
-        self.0.push(user);
+        self.many = Self::MOST.min(self.many + 1);
     }
 
     /// Adds all of `others`, as newer ones.
     pub fn append(&mut self, others: &Self) {
-        for user in &others.0 {
-            self.add(*user);
-        }
+        others.names().iter().rev().for_each(|name| self.push(*name));
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.many == 0
+    }
+
+    /// Newest first.
+    pub(super) fn names(&self) -> &[Name] {
+        self.names.get(..self.many).unwrap_or_default()
     }
 
     /// Whether they are enough users, none of whom is behind more than half of it.
     #[inline(never)]
     pub fn are_many(&self) -> bool {
-        let of = |user: &u32| self.0.iter().filter(|other| *other == user).count();
-        let most = self.0.iter().map(of).max().unwrap_or(0);
+        let names = self.names();
+        let of = |name: &Name| names.iter().filter(|other| *other == name).count();
+        let most = names.iter().map(of).max().unwrap_or(0);
         // Each user once: where it stands first.
         let first =
-            |(at, user): &(usize, &u32)| self.0.iter().position(|it| it == *user) == Some(*at);
-        let users = self.0.iter().enumerate().filter(first).count();
-        users >= Self::FEWEST && most * 2 <= self.0.len()
+            |(at, name): &(usize, &Name)| names.iter().position(|it| it == *name) == Some(*at);
+        let users = names.iter().enumerate().filter(first).count();
+        users >= Self::FEWEST && most * 2 <= names.len()
     }
 }

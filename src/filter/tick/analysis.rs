@@ -18,7 +18,7 @@ impl<H: Host> WatchedVersion<'_, H> {
     pub(super) fn begin_check(&self, watch: &CheckWatch) {
         let read = SharedRecord::<CheckState>::begin(self.host, &watch.place);
         if read.shared {
-            self.know(watch, read.value.unwrap_or_default());
+            self.know(watch, read.value().unwrap_or_default());
         }
     }
 
@@ -75,7 +75,7 @@ impl<H: Host> WatchedVersion<'_, H> {
         // A proxy without shared data leaves each worker to itself, and so does a state that other workers
         // have ended already, whose newer configuration is about to come here too.
         let shared = read.shared && !read.is_ended();
-        let state = match read.value {
+        let state = match read.value() {
             Some(state) => state,
             None if shared => CheckState::default(),
             None => watch.state.get(),

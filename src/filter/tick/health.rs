@@ -28,14 +28,14 @@ impl<H: Host> WatchedVersion<'_, H> {
     pub(super) fn begin_health(&self, watch: &HealthWatch) {
         let record = SharedRecord::<HealthState>::read(self.host, &watch.place);
         if record.shared {
-            watch.state.set(record.value.unwrap_or_default());
+            watch.state.set(record.value().unwrap_or_default());
         }
     }
 
     /// Whether this worker is the one to send the poll that is due.
     pub(super) fn takes_poll(&self, health: &Health, watch: &HealthWatch) -> bool {
         let record = SharedRecord::<HealthState>::read(self.host, &watch.place);
-        let state = match record.value {
+        let state = match record.value() {
             Some(state) => state,
             None if record.shared => HealthState::default(),
             None => watch.state.get(),
@@ -56,7 +56,7 @@ impl<H: Host> WatchedVersion<'_, H> {
     pub(super) fn polled(&self, health: &Health, watch: &HealthWatch, result: PollResult) {
         for _ in 0..TRIES {
             let record = SharedRecord::<HealthState>::read(self.host, &watch.place);
-            let state = record.value.unwrap_or_else(|| watch.state.get());
+            let state = record.value().unwrap_or_else(|| watch.state.get());
             let (next, changed) = state.answered(health, result.is_good());
             if record.shared && !record.write(self.host, &next) {
                 continue;

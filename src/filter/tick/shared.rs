@@ -1,6 +1,7 @@
 //! Records in the proxy's shared data: how one begins, is read, and ends.
 
 use std::cell::Cell;
+use std::marker::PhantomData;
 
 use crate::engine::guard::Record;
 use crate::engine::{CheckState, HealthState};
@@ -16,10 +17,13 @@ pub const TRIES: usize = 4;
 /// those of plugins that were taken away, the oldest goes.
 const MOST: usize = 4;
 
+/// The bytes before a record: its fingerprint and its length.
+const HEAD: usize = 8 + 2;
+
 /// What the shared data holds of a version.
 pub trait Stored: Sized {
     fn from_bytes(bytes: &[u8]) -> Option<Self>;
-    fn to_bytes(&self) -> Vec<u8>;
+    fn to_bytes(&self) -> impl AsRef<[u8]>;
 }
 
 macro_rules! stored {
@@ -29,7 +33,7 @@ macro_rules! stored {
                 Self::from_bytes(bytes)
             }
 
-            fn to_bytes(&self) -> Vec<u8> {
+            fn to_bytes(&self) -> impl AsRef<[u8]> {
                 (*self).to_bytes()
             }
         })+
@@ -57,38 +61,26 @@ impl Place {
 /// A record as it was read from the shared data.
 pub struct SharedRecord<'a, T> {
     place: &'a Place,
-    /// What stands there. `None` also where that was not looked at, since nobody has written.
-    pub value: Option<T>,
-    /// Whether nobody has written since the ticket that the reader knew.
-    pub is_unchanged: bool,
     /// What lies under the key, and the ticket for writing in its place.
     found: Option<(Vec<u8>, u32)>,
     /// Whether there is shared data at all.
     pub shared: bool,
+    stored: PhantomData<T>,
 }
 
 impl<'a, T: Stored> SharedRecord<'a, T> {
     pub fn read(host: &impl Host, place: &'a Place) -> Self {
-        Self::read_after(host, place, None)
-    }
-
-    /// The same; a record whose ticket the reader has `known` is not decoded again.
-    pub fn read_after(host: &impl Host, place: &'a Place, known: Option<u32>) -> Self {
         let (found, shared) = match host.shared(&place.key) {
             Shared::Missing => (None, true),
             Shared::Value(bytes, ticket) => (Some((bytes, ticket)), true),
             Shared::Unavailable => (None, false),
         };
-        let mut read = Self { place, value: None, is_unchanged: false, found, shared };
-        read.is_unchanged = known.is_some() && read.ticket() == known;
-        if !read.is_unchanged {
-            read.value = read.bytes().and_then(T::from_bytes);
-            place.seen.set(place.seen.get() || read.value.is_some());
-        }
+        let read = Self { place, found, shared, stored: PhantomData };
+        place.seen.set(place.seen.get() || read.bytes().is_some());
         read
     }
 
-    /// The ticket of what was read.
+    /// The ticket of what was read; another one says that somebody has written.
     pub fn ticket(&self) -> Option<u32> {
         self.found.as_ref().map(|(_, ticket)| *ticket)
     }
@@ -100,6 +92,11 @@ impl<'a, T: Stored> SharedRecord<'a, T> {
         Some(own?.1)
     }
 
+    /// What stands there; `None` also for what is no record.
+    pub fn value(&self) -> Option<T> {
+        self.bytes().and_then(T::from_bytes)
+    }
+
     /// The same, when what was configured comes into force: a record that was ended begins anew.
     pub fn begin(host: &impl Host, place: &'a Place) -> Self {
         place.seen.set(false);
@@ -108,12 +105,12 @@ impl<'a, T: Stored> SharedRecord<'a, T> {
 
     /// Whether the record was there and another worker has ended it.
     pub fn is_ended(&self) -> bool {
-        self.shared && self.value.is_none() && !self.is_unchanged && self.place.seen.get()
+        self.shared && self.bytes().is_none() && self.place.seen.get()
     }
 
     /// Writes where nobody has written since the reading, and says whether that was so.
     pub fn write(&self, host: &impl Host, value: &T) -> bool {
-        self.write_bytes(host, &value.to_bytes())
+        self.write_bytes(host, value.to_bytes().as_ref())
     }
 
     /// The same of a value as bytes.
@@ -126,7 +123,7 @@ impl<'a, T: Stored> SharedRecord<'a, T> {
     /// Ends the record of a rollout that is no longer in force as it was.
     pub fn end(host: &impl Host, place: &'a Place) {
         let read = Self::read(host, place);
-        if read.value.is_some() {
+        if read.bytes().is_some() {
             read.replace(host, None);
         }
     }
@@ -137,21 +134,17 @@ impl<'a, T: Stored> SharedRecord<'a, T> {
             Some((bytes, ticket)) => (bytes.as_slice(), Some(*ticket)),
             None => (&[][..], None),
         };
-        let mut kept: Vec<(u64, &[u8])> = entries(bytes).collect();
-        let own = kept.iter().position(|(other, _)| other == fingerprint);
-        match (own.and_then(|at| kept.get_mut(at)), value) {
-            (Some(own), Some(value)) => own.1 = value,
-            (None, Some(value)) => kept.push((*fingerprint, value)),
-            (_, None) => kept.retain(|(other, _)| other != fingerprint),
+        let own = |(other, _): &(u64, &[u8])| other == fingerprint;
+        let others = || entries(bytes).filter(|entry| !own(entry));
+        let room = MOST - usize::from(value.is_some());
+        let kept = others().skip(others().count().saturating_sub(room));
+        let mut after = Vec::with_capacity(bytes.len() + value.map_or(0, <[u8]>::len) + HEAD);
+        for (fingerprint, value) in kept.chain(value.map(|value| (*fingerprint, value))) {
+            after.extend(fingerprint.to_le_bytes());
+            after.extend((value.len() as u16).to_le_bytes());
+            after.extend(value);
         }
-        let too_many = kept.len().saturating_sub(MOST);
-        let mut bytes = Vec::with_capacity(bytes.len() + 16);
-        for (fingerprint, value) in kept.into_iter().skip(too_many) {
-            bytes.extend(fingerprint.to_le_bytes());
-            bytes.extend((value.len() as u16).to_le_bytes());
-            bytes.extend(value);
-        }
-        host.set_shared(key, &bytes, ticket)
+        host.set_shared(key, &after, ticket)
     }
 }
 

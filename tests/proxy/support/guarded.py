@@ -59,6 +59,8 @@ class Watcher:
     proxy: Envoy
     before: dict[str, float] = field(default_factory=dict)
     mark: int = 0
+    # How many falls have been awaited.
+    falls: int = 0
 
     @classmethod
     async def begin(cls, proxy: Envoy) -> Watcher:
@@ -74,7 +76,12 @@ class Watcher:
         return [line for line in lines if "[warning]" in line and about in line]
 
     async def out(self) -> None:
-        await self.proxy.metrics_when(held_out, "the canary held out")
+        """Awaits the next fall: of two workers one may show that it is out before the other has counted it."""
+        self.falls += 1
+        least = sum(self.before.values()) + self.falls
+        await self.proxy.metrics_when(
+            lambda metrics: held_out(metrics) and sum(trips(metrics).values()) >= least, "the canary held out"
+        )
 
     async def back(self) -> None:
         await self.proxy.metrics_when(lambda metrics: not held_out(metrics), "the canary not held out")
