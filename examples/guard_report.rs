@@ -298,27 +298,8 @@ fn slowness(hours: u64, plays: u64) {
     println!("| weight | requests a second | false trips | 30 % slow | 50 % | 80 % | 100 % |\n|---:|---:|---:|---:|---:|---:|---:|");
     let places = [(0.1, 200.0), (0.1, 20.0), (0.5, 200.0)];
     let lines = each(&places, |&(weight, rate)| {
-        let (ours, theirs) =
-            (Poisson::new(rate * weight * 0.25), Poisson::new(rate * (1.0 - weight) * 0.25));
-        let draw = |random: &mut Random, answered: &mut Pair, version: f64, stable: f64| {
-            ours.answer(random, &mut answered.version, version);
-            theirs.answer(random, &mut answered.stable, stable);
-        };
-        let mut rules: [Box<dyn Rule>; 1] = [Box::new(Guarded::limit(0.2))];
-        let trips = simulation::alarms(&mut rules, hours, |hour| {
-            let (mut random, mut answered, draw) = (Random(hour * 17 + 1), Pair::default(), &draw);
-            let (mut next, mut until, mut share) = ((random.wait(600.0) * 4.0) as u64, 0, 0.05);
-            move |look| {
-                if look >= next {
-                    until = look + (random.wait(60.0) * 4.0) as u64;
-                    share = 0.3 + 0.6 * random.unit();
-                    next = until + (random.wait(600.0) * 4.0) as u64;
-                }
-                let both = if look < until { share } else { 0.05 };
-                draw(&mut random, &mut answered, both, both);
-                answered
-            }
-        });
+        let trips = plays::slow_together(weight, rate, hours);
+        let traffic = plays::Halves::new(weight, rate);
         let mut rule = Guarded::limit(0.2);
         let delays = [0.3, 0.5, 0.8, 1.0].map(|slow| {
             let mut delays: Vec<u64> = (0..plays)
@@ -326,12 +307,8 @@ fn slowness(hours: u64, plays: u64) {
                     let (mut random, mut answered) = (Random(play * 5 + 3), Pair::default());
                     rule.begin(0, answered);
                     for look in 1..9_600 {
-                        draw(
-                            &mut random,
-                            &mut answered,
-                            if look > 2400 { slow } else { 0.05 },
-                            0.05,
-                        );
+                        let version = if look > 2400 { slow } else { 0.05 };
+                        traffic.draw(&mut random, &mut answered, version, 0.05);
                         if rule.look(look * LOOK, answered) {
                             if look > 2400 {
                                 return look - 2400;
@@ -344,7 +321,7 @@ fn slowness(hours: u64, plays: u64) {
                 .collect();
             median_seconds(&mut delays)
         });
-        (trips[0], delays)
+        (trips, delays)
     });
     for ((weight, rate), (trips, delays)) in places.iter().zip(lines) {
         print!("| {} % | {rate} | {:.0} |", weight * 100.0, trips as f64 * 1000.0 / hours as f64);

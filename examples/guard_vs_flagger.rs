@@ -49,8 +49,9 @@ pub fn report() -> String {
         (5, 20, 0.001, 100),
     ]);
     for (weight, rate, base, percent) in lines {
-        let plays: Vec<Fall> =
-            (0..PLAYS).map(|seed| fall(weight, rate, base, percent as f64 / 100.0, seed)).collect();
+        let plays: Vec<Fall> = (0..PLAYS)
+            .map(|seed| Canary::new(weight, rate, base, percent as f64 / 100.0).fall(seed))
+            .collect();
         let mean = |of: fn(&Fall) -> u64| plays.iter().map(of).sum::<u64>() as f64 / PLAYS as f64;
         let _ = writeln!(
             text,
@@ -76,9 +77,26 @@ pub fn report() -> String {
     text
 }
 
+/// A canary that begins to fail.
+#[derive(Clone, Copy)]
+pub struct Canary {
+    /// In percent.
+    pub weight: u64,
+    /// Requests a second, of both versions.
+    pub rate: u64,
+    /// The share of stable's answers that fail, and of the canary's until then.
+    pub base: f64,
+    /// The share of its answers that fail then.
+    pub failure: f64,
+    /// When it begins; 0 is its first request.
+    pub onset: Millis,
+    /// The guard's `maxFailureRatio`.
+    pub limit: f64,
+}
+
 /// What came of one play.
 pub struct Fall {
-    /// When the last worker let go of the version, counted from its first request.
+    /// When the last worker let go of the version, counted from when it began to fail.
     pub out_after: Millis,
     pub met_with_guard: u64,
     pub met_with_controller: u64,
@@ -91,63 +109,71 @@ struct Worker {
     phase: Phase,
 }
 
-/// A canary of which the share `failure` fails from its first request on; of stable it is `base`.
-pub fn fall(weight: u64, rate: u64, base: f64, failure: f64, seed: u64) -> Fall {
-    let guard = guard("");
-    let mut random = Random(seed);
-    let mut record = Record::new(&guard, 0);
-    let mut workers: Vec<Worker> = (0..WORKERS).map(|_| Worker::default()).collect();
-    let mut with_guard = vec![false; USERS as usize];
-    let mut with_controller = with_guard.clone();
-    let mut out_after = None;
-    let end = Flagger::INTERVAL * Millis::from(Flagger::THRESHOLD);
-    let mut sent = 0;
-    // When the next request after now comes, at that rate on average.
-    let gap = 1000.0 / rate as f64;
-    for now in (0..end).step_by(STEP as usize) {
-        for (number, worker) in workers.iter_mut().enumerate() {
-            // Each at its own moment, which is another one in every play.
-            let phase = (seed * 35 + number as u64 * 125) % LOOK;
-            if now % LOOK != phase {
-                continue;
+impl Canary {
+    /// One that fails from its first request on, under a guard as it is by default.
+    pub fn new(weight: u64, rate: u64, base: f64, failure: f64) -> Self {
+        Self { weight, rate, base, failure, onset: 0, limit: 0.05 }
+    }
+
+    pub fn fall(self, seed: u64) -> Fall {
+        let Self { weight, rate, base, failure, onset, limit } = self;
+        let guard = guard(&format!(r#""maxFailureRatio": {limit}"#));
+        let mut random = Random(seed);
+        let mut record = Record::new(&guard, 0);
+        let mut workers: Vec<Worker> = (0..WORKERS).map(|_| Worker::default()).collect();
+        let mut with_guard = vec![false; USERS as usize];
+        let mut with_controller = with_guard.clone();
+        let mut out_after = None;
+        let end = onset + Flagger::INTERVAL * Millis::from(Flagger::THRESHOLD);
+        let mut sent = 0;
+        // When the next request after now comes, at that rate on average.
+        let gap = 1000.0 / rate as f64;
+        for now in (0..end).step_by(STEP as usize) {
+            for (number, worker) in workers.iter_mut().enumerate() {
+                // Each at its own moment, which is another one in every play.
+                let phase = (seed * 35 + number as u64 * 125) % LOOK;
+                if now % LOOK != phase {
+                    continue;
+                }
+                record.add(&guard, &std::mem::take(&mut worker.heard), now);
+                record.look(&guard, &Moment { now, wall: now, known_for: 0, alone: false });
+                worker.phase = record.phase;
             }
-            record.add(&guard, &std::mem::take(&mut worker.heard), now);
-            record.look(&guard, &Moment { now, wall: now, known_for: 0, alone: false });
-            worker.phase = record.phase;
-        }
-        if out_after.is_none() && workers.iter().all(|worker| worker.phase == Phase::Out) {
-            out_after = Some(now);
-        }
-        while (sent as f64) * gap < (now + STEP) as f64 {
-            sent += 1;
-            let user = random.below(USERS);
-            let worker = random.below(WORKERS) as usize;
-            let canary = user < USERS * weight / 100;
-            let fails = random.unit() < if canary { failure } else { base };
-            let Some(worker) = workers.get_mut(worker) else { continue };
-            let Pair { version, stable } = &mut worker.heard.answered;
-            if !canary {
-                stable.answers += 1;
-                stable.failures += u64::from(fails);
-                continue;
+            if out_after.is_none() && workers.iter().all(|worker| worker.phase == Phase::Out) {
+                assert!(now >= onset, "it was well when it was taken out");
+                out_after = Some(now - onset);
             }
-            if fails {
-                with_controller[user as usize] = true;
-            }
-            if worker.phase == Phase::In {
-                version.answers += 1;
-                version.failures += u64::from(fails);
-                if fails {
-                    worker.heard.sufferers[0].add(user as u32);
-                    with_guard[user as usize] = true;
+            while (sent as f64) * gap < (now + STEP) as f64 {
+                sent += 1;
+                let user = random.below(USERS);
+                let worker = random.below(WORKERS) as usize;
+                let canary = user < USERS * weight / 100;
+                let fails = random.unit() < if canary && now >= onset { failure } else { base };
+                let Some(worker) = workers.get_mut(worker) else { continue };
+                let Pair { version, stable } = &mut worker.heard.answered;
+                if !canary {
+                    stable.answers += 1;
+                    stable.failures += u64::from(fails);
+                    continue;
+                }
+                if fails && now >= onset {
+                    with_controller[user as usize] = true;
+                }
+                if worker.phase == Phase::In {
+                    version.answers += 1;
+                    version.failures += u64::from(fails);
+                    if fails {
+                        worker.heard.sufferers[0].add(user as u32);
+                        with_guard[user as usize] |= now >= onset;
+                    }
                 }
             }
         }
-    }
-    Fall {
-        out_after: out_after.unwrap_or(end),
-        met_with_guard: met(&with_guard),
-        met_with_controller: met(&with_controller),
+        Fall {
+            out_after: out_after.unwrap_or(end - onset),
+            met_with_guard: met(&with_guard),
+            met_with_controller: met(&with_controller),
+        }
     }
 }
 

@@ -48,19 +48,59 @@ pub fn at_the_edge(weight: f64, rate: f64, stable: f64, hours: u64) -> u64 {
     let odds = 2.0 * stable / (1.0 - stable);
     let share = odds / (1.0 + odds);
     let mut rule = Guarded::limit(0.0);
-    let (ours, theirs) =
-        (Poisson::new(rate * weight * 0.25), Poisson::new(rate * (1.0 - weight) * 0.25));
+    let traffic = Halves::new(weight, rate);
     let tripped = (0..hours).filter(|hour| {
         let seed = hour.wrapping_mul(0x9876_5432_1abc) + (stable * 1e4) as u64;
         let (mut random, mut answered) = (Random(seed), Pair::default());
         rule.begin(0, answered);
         (LOOK..=HOUR).step_by(LOOK as usize).any(|now| {
-            ours.answer(&mut random, &mut answered.version, share);
-            theirs.answer(&mut random, &mut answered.stable, stable);
+            traffic.draw(&mut random, &mut answered, share, stable);
             rule.look(now, answered)
         })
     });
     tripped.count() as u64
+}
+
+/// Arrivals at both versions, whatever share of them is bad.
+pub struct Halves {
+    ours: Poisson,
+    theirs: Poisson,
+}
+
+impl Halves {
+    pub fn new(weight: f64, rate: f64) -> Self {
+        let of = |part| Poisson::new(rate * part * 0.25);
+        Self { ours: of(weight), theirs: of(1.0 - weight) }
+    }
+
+    /// What comes between two looks: of the version's answers the share `version` is bad, of stable's `stable`.
+    pub fn draw(&self, random: &mut Random, answered: &mut Pair, version: f64, stable: f64) {
+        self.ours.answer(random, &mut answered.version, version);
+        self.theirs.answer(random, &mut answered.stable, stable);
+    }
+}
+
+/// How often the guard with a limit of 20 % takes out a version of which 5 % is slow, in so many hours in which both
+/// versions slow down together for about a minute every ten.
+pub fn slow_together(weight: f64, rate: f64, hours: u64) -> u64 {
+    let traffic = Halves::new(weight, rate);
+    let mut rules: [Box<dyn Rule>; 1] = [Box::new(Guarded::limit(0.2))];
+    let trips = super::alarms(&mut rules, hours, |hour| {
+        let (mut random, mut answered, traffic) =
+            (Random(hour * 17 + 1), Pair::default(), &traffic);
+        let (mut next, mut until, mut share) = ((random.wait(600.0) * 4.0) as u64, 0, 0.05);
+        move |look| {
+            if look >= next {
+                until = look + (random.wait(60.0) * 4.0) as u64;
+                share = 0.3 + 0.6 * random.unit();
+                next = until + (random.wait(600.0) * 4.0) as u64;
+            }
+            let both = if look < until { share } else { 0.05 };
+            traffic.draw(&mut random, &mut answered, both, both);
+            answered
+        }
+    });
+    trips[0]
 }
 
 /// What came of an hour in which a version was tried again every five minutes.

@@ -37,7 +37,7 @@ fn heard(answers: u64, bad: u64, looks: u64) -> Heard {
 
 /// The specification's 256 bytes for a version, here with both causes and every user known by name.
 #[test]
-fn a_record_is_at_most_256_bytes_with_any_traffic() {
+fn a_record_is_at_most_256_bytes_with_up_to_20_000_requests_a_second() {
     let guard = two_causes();
     let mut longest = Vec::new();
     for rate in [20, 200, 2_000, 20_000] {

@@ -13,7 +13,7 @@ use super::users::{Name, Sufferers};
 /// Which layout this is; another one is no record.
 const LAYOUT: u8 = 0x23;
 
-/// A record as bytes: at most 256 with any traffic that comes to a proxy, and never more than there is room for.
+/// A record as bytes: at most 256 with 20,000 requests a second, and never more than there is room for.
 #[derive(Clone, Copy, Debug)]
 pub struct Bytes {
     room: [u8; Self::MOST],
@@ -125,7 +125,7 @@ impl Bytes {
         + 2 * Self::PAIR
         + 2 * Self::CAUSE
         + 1
-        + 4 * (Self::NUMBER + Self::PAIR);
+        + Window::PARTS * (Self::NUMBER + Self::PAIR);
     const NUMBER: usize = 10;
     const PAIR: usize = 1 + 6 * Self::NUMBER;
     const CAUSE: usize = 1 + Sufferers::MOST * 3 + 10 * 4;

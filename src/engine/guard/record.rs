@@ -162,8 +162,11 @@ impl Record {
         self.phase.hold()
     }
 
-    /// Takes in what a worker heard since its last tick.
+    /// Takes in what a worker heard since its last tick. While the version is out that says nothing of it.
     pub fn add(&mut self, guard: &Guard, heard: &Heard, now: Millis) {
+        if self.phase == Phase::Out {
+            return;
+        }
         self.block = self.block.and(heard.answered);
         self.window.add(heard.answered, guard.window, now);
         if self.phase == Phase::Probing {
@@ -207,7 +210,7 @@ impl Record {
             round: self.round,
             first_trip: self.first_trip,
             nearness: self.nearness(guard),
-            is_quiet: self.block == Pair::default() || self.phase == Phase::Out,
+            is_quiet: self.block == Pair::default(),
             block_began: self.block_began,
         }
     }

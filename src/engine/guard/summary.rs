@@ -14,7 +14,7 @@ pub struct Summary {
     pub first_trip: Option<Millis>,
     /// How near a trip is, from 0 to 1,000.
     pub nearness: u32,
-    /// Whether the block under way has no answers, or none that matter.
+    /// Whether nothing came in the block that is under way.
     pub(super) is_quiet: bool,
     pub(super) block_began: Millis,
 }
