@@ -135,7 +135,6 @@ test: target/libcohort.so target/panics/libcohort.so test-rust test-proxy ## eve
 test-rust: target/cohort.wasm ## the tests of the code
 	@echo "== tests of the code"
 	@$(TESTED) COHORT_MUTATIONS="$(CURDIR)/target/mutations.jsonl" cargo test --quiet --no-fail-fast
-	@cargo test --quiet --lib --features native native::
 	@touch target/debug/cohort
 
 .PHONY: test-proxy

@@ -46,7 +46,7 @@ pub mod index;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cli;
-#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+#[cfg(all(any(feature = "native", test), not(target_arch = "wasm32")))]
 mod native;
 #[cfg(target_arch = "wasm32")]
 mod wasm;
