@@ -54,7 +54,8 @@ case $do in
         place "target/$target/native/libcohort.so" "${1:?usage: native.sh build FILE}"
         ;;
     panics)
-        build --features native-panics
+        # For one test: nothing is gained by optimising it, as the other tests are.
+        build --features native-panics --config profile.dev.package.cohort.opt-level=0
         mkdir -p target/panics
         place "target/$target/debug/libcohort.so" target/panics/libcohort.so
         ;;
