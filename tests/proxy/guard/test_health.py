@@ -115,9 +115,10 @@ async def test_fewer_bad_answers_than_the_threshold_hold_nothing_out(shared: Env
         name = f"cluster.checkout-v2.upstream_rq_{code_class}"
         return (await shared.stats(f"^{name}$")).get(name, 0)
 
-    good, bad = await polled("2xx"), await polled("5xx")
     await shared.configure(config(one))
-    await until(lambda: polled("2xx"), "a first good answer", holds=lambda now: now > good)
+    good, bad = await polled("2xx"), await polled("5xx")
+    # The configuration before it polls for five more seconds, twice in each.
+    await until(lambda: polled("2xx"), "a good answer to this check", holds=lambda now: now - good > 10)
     await canary.behave(ready=False)
     await until(lambda: polled("5xx"), "several bad answers", holds=lambda now: now - bad >= 4)
     assert held_out(await shared.metrics()) == 0
