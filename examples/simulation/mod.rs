@@ -13,7 +13,7 @@ use cohort::engine::guard::{Heard, Moment, Pair, Phase, Record, Totals};
 pub const HOUR: Millis = 3_600_000;
 
 /// How often a worker looks.
-pub const LOOK: Millis = cohort::engine::guard::TICK;
+pub use cohort::engine::guard::TICK as LOOK;
 
 /// Splitmix64.
 pub struct Random(pub u64);

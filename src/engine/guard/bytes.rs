@@ -14,7 +14,7 @@ use super::users::{Name, Sufferers};
 const LAYOUT: u8 = 0x23;
 
 /// A record as bytes: at most 256 with 20,000 requests a second, and never more than there is room for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Bytes {
     room: [u8; Self::MOST],
     length: usize,

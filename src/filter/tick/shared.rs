@@ -14,7 +14,7 @@ use super::Host;
 pub const TRIES: usize = 4;
 
 /// How many configurations have their own record under one key. Ended ones have none; should there be more, as
-/// those of plugins that were taken away, the oldest goes.
+/// those of plugins that were taken away, the one that was not written for longest goes.
 const MOST: usize = 4;
 
 /// The bytes before a record: its fingerprint and its length.
