@@ -187,6 +187,7 @@ lint: $(VENV)/.done $(TOOLS)/.done ## formatting, clippy natively and for wasm32
 	@echo "== clippy, native"; cargo clippy --quiet --all-targets -- -D warnings
 	@echo "== clippy, wasm32"; scripts/wasm.sh clippy
 	@echo "== clippy, native module"; scripts/native.sh clippy
+	@echo "== clippy, fuzz targets"; cargo clippy --quiet --locked --manifest-path fuzz/Cargo.toml --target-dir target -- -D warnings
 	@echo "== cargo doc"; RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps
 	@echo "== ruff"; $(VENV)/bin/ruff check --quiet $(CODE)
 	@echo "== workflows"; $(TOOLS)/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yaml

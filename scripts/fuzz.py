@@ -28,6 +28,12 @@ class Run:
     seeds: int
     failed: bool
 
+    @property
+    def found(self) -> str:
+        if not self.failed:
+            return "nothing"
+        return "**something**" if self.executions else "**it did not run**"
+
 
 def run(target: str, seconds: int) -> Run:
     done = subprocess.run(
@@ -47,7 +53,8 @@ def run(target: str, seconds: int) -> Run:
     executions = stat("number_of_executed_units")
     # A target that never ran found nothing, which is no good news.
     failed = done.returncode != 0 or executions == 0
-    kept = len(list((FUZZ / "corpus" / target).iterdir()))
+    # There is no such folder where the target could not be built.
+    kept = len(list((FUZZ / "corpus" / target).glob("*")))
     return Run(target, executions, kept, len(list((FUZZ / "seeds" / target).iterdir())), failed)
 
 
@@ -74,8 +81,7 @@ def page(runs: list[Run], seconds: int) -> str:
         "| target | what | seeds | executions | inputs kept for what they reach | found |",
         "|---|---|---|---|---|---|",
         *[
-            f"| `{one.target}` | {about(one.target)} | {one.seeds} | {one.executions:,} | {one.kept:,} "
-            f"| {'**something**' if one.failed else 'nothing'} |"
+            f"| `{one.target}` | {about(one.target)} | {one.seeds} | {one.executions:,} | {one.kept:,} | {one.found} |"
             for one in runs
         ],
         "",

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The native Envoy module: `native.sh build FILE` leaves the library in FILE, `native.sh panics` that of the test that
 # panics on request in target/panics/libcohort.so, `native.sh peers` the small modules of `make bench` in
-# target/peers, `native.sh clippy` checks the edge, and `native.sh link ...` is the linker of the others.
+# target/peers, `native.sh clippy` checks the edge and those, and `native.sh link ...` is the linker of the others.
 #
 # TARGET names another machine, such as aarch64-unknown-linux-gnu (needs its library from rustup, and its linker:
 # Debian's gcc-aarch64-linux-gnu).
@@ -70,7 +70,11 @@ case $do in
             cp target/peers/release/libnative_peers.so target/peers/$peer.so
         done
         ;;
-    clippy) cargo clippy --quiet --lib --features native -- -D warnings ;;
+    clippy)
+        cargo clippy --quiet --lib --features native -- -D warnings
+        cargo clippy --quiet --manifest-path benches/peers/native/Cargo.toml --target-dir target/peers \
+            --all-features -- -D warnings
+        ;;
     *)
         say "usage: native.sh build FILE|panics|peers|clippy"
         exit 2

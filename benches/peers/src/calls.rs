@@ -6,14 +6,17 @@ use proxy_wasm::types::{Action, ContextType, MapType, MetricType};
 
 const TIMES: usize = 100;
 
+/// One call; it gets the metric that a call may count with.
+type Act = fn(u32);
+
 #[derive(Clone, Copy, Default)]
 pub struct Root {
-    act: Option<fn(u32)>,
+    act: Option<Act>,
     counter: u32,
 }
 
 /// The calls by their names; what each gives back is dropped.
-const CALLS: [(&str, fn(u32)); 7] = [
+const CALLS: [(&str, Act); 7] = [
     ("nothing", |_| ()),
     ("absent", |_| drop(hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, "x-nobody"))),
     ("header", |_| drop(hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, "x-user-id"))),

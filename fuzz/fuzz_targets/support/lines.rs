@@ -49,7 +49,7 @@ impl Draft {
             "",
         ];
         reply.details = known[usize::from(flags / 2) % known.len()];
-        reply.ended = flags % 2 == 0;
+        reply.ended = flags.is_multiple_of(2);
         exchange.reply(reply)
     }
 }
