@@ -139,6 +139,10 @@ class Shop:
         metrics = await self.proxy.metrics()
         return metrics.sum("cohort_version_held_out", rollout="checkout", rollout_version=version) == 1
 
+    async def is_in_traffic(self) -> None:
+        """Returns once the canary is: until the first tick of a configuration the gauge is that of the one before."""
+        await until(self.held_out, "the canary in traffic", holds=lambda out: not out)
+
 
 @pytest.fixture(scope="module")
 async def shop(launch: Launch, v1: Service, v2: Service) -> AsyncIterator[Shop]:
@@ -291,6 +295,7 @@ def tripped(
     """Whether the guard takes the canary out when the services behave like this."""
 
     async def look(shop: Shop) -> bool:
+        await shop.is_in_traffic()
         await shop.v2.behave(**canary)
         await shop.v1.behave(**(stable or {}))
         try:
@@ -341,6 +346,7 @@ async def tried_again(shop: Shop) -> bool:
 
 async def unready(shop: Shop) -> str | None:
     """The reason for a user of the canary while checkout-v2 says that it is not ready."""
+    await shop.is_in_traffic()
     await shop.v2.behave(ready=False)
     try:
         await shop.happens(shop.held_out, "held out", within=2)
@@ -391,7 +397,7 @@ async def polls_at_once(shop: Shop) -> bool:
 
 async def slow_to_be_ready(shop: Shop) -> bool:
     """Whether a cluster that takes one and a half seconds to say that it is ready is held out."""
-    await until(shop.held_out, "the state to begin with", holds=lambda now: not now)
+    await shop.is_in_traffic()
     shop.prober.reset(delay=1.5)
     try:
         return await shop.happens(shop.held_out, "held out", within=4)
@@ -637,9 +643,10 @@ LINES: dict[str, Line] = {
     "rollouts[0]/ramp/steps[1]/weights/canary": Line(by_user(IN_25), CANARY, 10, since(minutes=20)),
     "rollouts[0]/ramp/steps[2]/after": Line(by_user(IN_100), CANARY, "4h", since(hours=2)),
     "rollouts[0]/ramp/steps[2]/weights/canary": Line(by_user(IN_100), CANARY, 50, since(hours=2)),
-    # Groups of 20 that come 0.6 s apart: half a minute sees them all, one second at most 40.
+    # Groups of 20 that come 1.2 s apart: half a minute sees the 50 that are wanted, one second at most 40, also
+    # where a look that should come every quarter of a second comes a second late.
     "rollouts[0]/guard/window": Line(
-        tripped(canary={"failure_ratio": 0.5}, batch=20, batches=6, pause=0.6), True, "1s"
+        tripped(canary={"failure_ratio": 0.5}, batch=20, batches=4, pause=1.2), True, "1s"
     ),
     "rollouts[0]/guard/minRequests": Line(tripped(canary=FAILING), True, 500),
     "rollouts[0]/guard/maxFailureRatio": Line(tripped(canary=FAILING), True, 0.5),
@@ -698,8 +705,7 @@ def test_the_table_has_every_line_of_the_example():
 
 async def test_the_example_loads_as_it_is(shop: Shop):
     await shop.proxy.configure(EXAMPLE)
-    metrics = await shop.proxy.metrics()
-    assert metrics.value("cohort_config_invalid") == 0
+    await shop.proxy.metrics_when(lambda now: now.value("cohort_config_invalid") == 0, "said to be good")
 
 
 @pytest.mark.clock
@@ -707,8 +713,8 @@ async def test_the_ramp_of_the_example_reaches_its_last_step(shop: Shop):
     document = copy.deepcopy(EXAMPLE)
     since(hours=2)(document)
     await shop.proxy.configure(document)
-    metrics = await shop.proxy.metrics()
-    assert metrics.value("cohort_version_weight", rollout="checkout", rollout_version="canary") == 100_000
+    canary = {"rollout": "checkout", "rollout_version": "canary"}
+    await shop.proxy.metrics_when(lambda now: now.value("cohort_version_weight", **canary) == 100_000, "the last step")
     assert await by_user(IN_100)(shop) == CANARY
 
 

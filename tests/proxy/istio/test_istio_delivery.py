@@ -93,8 +93,17 @@ def served(answers: Answers) -> dict[str, str | None]:
     return {user: answer.served_by for user, answer in answers.items()}
 
 
-async def config_invalid(running: Envoy) -> float | None:
-    return (await running.metrics()).value("cohort_config_invalid")
+async def said_invalid(running: Envoy, wanted: int) -> None:
+    """Returns once the gauge says so: it is set at the first tick of a configuration."""
+    await running.metrics_when(lambda now: now.value("cohort_config_invalid") == wanted, f"a gauge of {wanted}")
+
+
+async def said_weight(running: Envoy, thousandths: int) -> None:
+    """Returns once the canary's gauge says so, which is set like the other."""
+    labels = {"rollout": "checkout", "rollout_version": "canary"}
+    await running.metrics_when(
+        lambda now: now.value("cohort_version_weight", **labels) == thousandths, f"a weight of {thousandths}"
+    )
 
 
 # --- in good order -----------------------------------------------------------------------------------------
@@ -115,9 +124,8 @@ async def test_the_committed_plugin_keeps_users_on_their_version(envoy: str | No
         counted = metrics.by("rollout_version", "cohort_requests_total", rollout="checkout", reason="HASH")
         canary = sum(version == "canary" for version in first.values())
         assert counted == {"canary": 2 * canary, "stable": 8000 - 2 * canary}
-        assert metrics.value("cohort_config_invalid") == 0
-        weight = {"rollout": "checkout", "rollout_version": "canary"}
-        assert metrics.value("cohort_version_weight", **weight) == 5000
+        await said_invalid(running, 0)
+        await said_weight(running, 5000)
         # The plugin's name inside the proxy stands in the log, so that one finds it among others.
         assert any("wasm log cohort: " in line for line in running.filter_log()), running.filter_log()
 
@@ -134,8 +142,7 @@ async def test_doubles_and_another_order_of_keys_are_the_same_configuration(envo
     config = half(12.5, guard={"minRequests": 50, "maxFailureRatio": 1, "retryAfter": "5m"})
     async with delivered(plugin(config=config), envoy) as (_, running):
         await everybody(running, 10)
-        weight = {"rollout": "checkout", "rollout_version": "canary"}
-        assert (await running.metrics()).value("cohort_version_weight", **weight) == 12500
+        await said_weight(running, 12500)
 
 
 async def test_a_new_weight_moves_only_the_users_it_must(envoy: str | None) -> None:
@@ -180,7 +187,7 @@ async def test_bad_then_good_then_bad_again(envoy: str | None) -> None:
         # Bad at first: everybody gets the default, and a client's own header does not get through.
         answers = served(await everybody(running, 100, **{"x-cohort-checkout": "canary"}))
         assert set(answers.values()) == {"stable"}
-        assert await config_invalid(running) == 1
+        await said_invalid(running, 1)
         assert any(BAD_LINE in line and "error" in line for line in running.filter_log())
 
         # Then good.
@@ -188,13 +195,13 @@ async def test_bad_then_good_then_bad_again(envoy: str | None) -> None:
         await settled(running, one, 2)
         good = served(await everybody(running))
         assert set(good.values()) == {"stable", "canary"}
-        assert await config_invalid(running) == 0
+        await said_invalid(running, 0)
 
         # Then bad in another way: the proxy says no, and what was good stays.
         with pytest.raises(Refused):
             await istiod.apply(plugin(config=half(-1)), module())
         assert served(await everybody(running)) == good
-        assert await config_invalid(running) == 0
+        await said_invalid(running, 0)
 
         # And good again.
         await istiod.apply(plugin(config=half(100)), module())
@@ -214,7 +221,7 @@ async def test_the_very_same_bad_configuration_again_costs_no_request_either(env
         await settled(running, one, 3)
         forged = {"x-cohort-checkout": "canary"}
         assert served(await everybody(running, **forged)) == good
-        assert await config_invalid(running) == 0
+        await said_invalid(running, 0)
         assert not any("VM failed" in line for line in running.log().splitlines())
         await istiod.apply(plugin(config=half(100), fail=fail), module())
         await settled(running, one, 4)
@@ -227,7 +234,7 @@ async def test_a_plugin_without_configuration_lets_everything_pass(envoy: str | 
     async with delivered(one, envoy) as (_, running):
         answers = served(await everybody(running, 20, **{"x-cohort-checkout": "canary"}))
         assert set(answers.values()) == {"stable"}
-        assert await config_invalid(running) == 1
+        await said_invalid(running, 1)
 
 
 async def test_a_strict_start_refuses_a_bad_first_configuration(envoy: str | None) -> None:
@@ -392,9 +399,8 @@ async def test_a_struct_is_read_like_the_text_that_istio_makes_of_it(envoy: str 
             await istiod.apply(one, module())
             async with proxy(istiod, [one], envoy=envoy) as running:
                 seen.append(served(await everybody(running)))
-                assert await config_invalid(running) == 0
-                weight = {"rollout": "checkout", "rollout_version": "canary"}
-                assert (await running.metrics()).value("cohort_version_weight", **weight) == 12500
+                await said_invalid(running, 0)
+                await said_weight(running, 12500)
                 with pytest.raises(Refused):
                     await istiod.apply(plugin(config=BAD), module())
                 assert any(BAD_LINE in line for line in running.filter_log())
@@ -411,4 +417,4 @@ async def test_a_fraction_in_a_struct_in_a_yaml_file_is_a_text_to_envoy_and_a_nu
         boots.wasm(file)["configuration"] = {"@type": struct, "value": config}
 
     async with Envoy(envoy=envoy, edit_filter=as_struct) as running:
-        assert await config_invalid(running) == 0
+        await said_invalid(running, 0)
