@@ -127,8 +127,17 @@ page: ## who gets what, on a page in a browser, until Ctrl-C
 
 #: Check
 
+# What the tests run on. Two at a time: a link at the end of a build keeps one core, and what is fetched none.
+.PHONY: ready
+ready:
+	@$(MAKE) --no-print-directory -j2 target/libcohort.so $(VENV)/.done target/cohort.wasm target/panics/libcohort.so envoy
+
+.PHONY: envoy
+envoy:
+	@scripts/envoy.sh $(ENVOY_VERSION) > /dev/null
+
 .PHONY: test
-test: target/libcohort.so target/panics/libcohort.so test-rust test-proxy ## every test: of the code, and of the filter in a real Envoy
+test: ready test-rust test-proxy ## every test: of the code, and of the filter in a real Envoy
 	@$(MAKE) --no-print-directory test-native ARGS="-m edges"
 
 .PHONY: test-rust

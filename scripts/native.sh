@@ -50,12 +50,12 @@ place() {
 case $do in
     link) link "$@" ;;
     build)
-        build --profile native --features native
+        build --profile native --no-default-features --features native
         place "target/$target/native/libcohort.so" "${1:?usage: native.sh build FILE}"
         ;;
     panics)
         # For one test: nothing is gained by optimising it, as the other tests are.
-        build --features native-panics --config profile.dev.package.cohort.opt-level=0
+        build --no-default-features --features native-panics --config profile.dev.package.cohort.opt-level=0
         mkdir -p target/panics
         place "target/$target/debug/libcohort.so" target/panics/libcohort.so
         ;;
@@ -71,7 +71,7 @@ case $do in
         done
         ;;
     clippy)
-        cargo clippy --quiet --lib --features native -- -D warnings
+        cargo clippy --quiet --lib --no-default-features --features native -- -D warnings
         cargo clippy --quiet --manifest-path benches/peers/native/Cargo.toml --target-dir target/peers \
             --all-features -- -D warnings
         ;;

@@ -44,7 +44,7 @@ pub mod hash;
 pub mod http;
 pub mod index;
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(all(feature = "command", not(target_arch = "wasm32")))]
 pub mod cli;
 #[cfg(all(any(feature = "native", test), not(target_arch = "wasm32")))]
 mod native;

@@ -18,7 +18,7 @@ pub(crate) mod shape;
 pub(crate) mod suggest;
 pub(crate) mod value;
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(all(feature = "command", not(target_arch = "wasm32")))]
 pub(crate) use problem::is_hidden;
 pub use problem::{Path, PathSegment, Problem};
 pub(crate) use protobuf::read_struct;
