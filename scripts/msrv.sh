@@ -11,5 +11,5 @@ check --lib --bins
 echo "   the command: $(rustc "+$promised" --version)"
 rustup target add --toolchain "$promised" $target >/dev/null 2>&1 ||
     { echo "   the filter: NOT checked, rustup could not fetch the library of $target for Rust $promised" >&2; exit 1; }
-check --lib --target $target
+check --lib --no-default-features --target $target
 echo "   the filter, $target: $(rustc "+$promised" --version)"

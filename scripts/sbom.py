@@ -24,6 +24,8 @@ except ImportError:  # Python 3.10
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = "wasm32-unknown-unknown"
+#: The module without the command, as scripts/wasm.sh builds it.
+FILTER = ("--target", TARGET, "--no-default-features")
 
 
 def cargo(*arguments: str) -> str:
@@ -32,9 +34,7 @@ def cargo(*arguments: str) -> str:
 
 def crates() -> list[str]:
     """`name version` of every crate inside the module, sorted."""
-    lines = cargo(
-        "tree", "--locked", "--target", TARGET, "-e", "normal", "--prefix", "none", "--format", "{p}"
-    ).splitlines()
+    lines = cargo("tree", "--locked", *FILTER, "-e", "normal", "--prefix", "none", "--format", "{p}").splitlines()
     found = {tuple(line.split()[:2]) for line in lines if line and not line.startswith("cohort ")}
     return [f"{name} {version.removeprefix('v')}" for name, version in sorted(found)]
 
@@ -102,9 +102,7 @@ def document(module: Path | None) -> dict[str, Any]:
 
 def edges() -> list[dict[str, Any]]:
     """Which crate needs which, as `cargo tree` draws it."""
-    text = cargo(
-        "tree", "--locked", "--target", TARGET, "-e", "normal", "--prefix", "depth", "--no-dedupe", "--format", " {p}"
-    )
+    text = cargo("tree", "--locked", *FILTER, "-e", "normal", "--prefix", "depth", "--no-dedupe", "--format", " {p}")
     path: list[str] = []
     needs: dict[str, set[str]] = {}
     for line in text.splitlines():

@@ -78,7 +78,7 @@ without_paths() {
 case $do in
     build)
         without_paths
-        with_library build --release --lib
+        with_library build --release --lib --no-default-features
         built=target/$target/release/cohort.wasm
         if command -v wasm-opt >/dev/null; then
             # The module is stripped, and with it the list of features that rustc turns on by default.
@@ -104,7 +104,7 @@ case $do in
         done
         ;;
     clippy)
-        with_library clippy --quiet --lib -- -D warnings
+        with_library clippy --quiet --lib --no-default-features -- -D warnings
         # They call the host as plainly as can be: what the filter may not do costs nothing there.
         with_library clippy --quiet --manifest-path benches/peers/Cargo.toml --target-dir target/peers \
             --all-features -- -D warnings -A clippy::disallowed_methods

@@ -45,7 +45,8 @@ fn target() -> PathBuf {
 fn build() -> PathBuf {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release", "--lib", "--target", "wasm32-unknown-unknown"])
+        .args(["build", "--quiet", "--release", "--lib", "--no-default-features"])
+        .args(["--target", "wasm32-unknown-unknown"])
         .current_dir(&root)
         .status();
     assert!(
