@@ -94,7 +94,7 @@ def edge() -> str:
 
 
 class Metrics:
-    """What `/stats/prometheus` says at one instant."""
+    """What `/stats/prometheus`, or a part of it, says at one instant."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -482,13 +482,13 @@ class Envoy:
         return {name: int(value) for name, _, value in pairs if value.isdigit()}
 
     async def metrics(self) -> Metrics:
-        """What Prometheus would scrape now; of a native module once it has told Envoy what it counted before."""
+        """What Prometheus would scrape of the filter now; of a native module once it has told Envoy its counts."""
         if self.edge == "native":
             await asyncio.sleep(NATIVE_TELLS)
         return await self._scrape()
 
     async def _scrape(self) -> Metrics:
-        return Metrics(await self.admin("/stats/prometheus"))
+        return Metrics(await self.admin("/stats/prometheus?filter=cohort"))
 
     async def metrics_when(self, holds: Callable[[Metrics], bool], what: str) -> Metrics:
         """The first scrape of which `holds` is true: Envoy counts just after the answer has gone out."""
