@@ -135,6 +135,10 @@ class Metrics:
             sums[key] = sums.get(key, 0.0) + value
         return sums
 
+    def ticked(self, **labels: str) -> bool:
+        """Whether the filter has set its gauges, which it does at the first tick; or those with these labels."""
+        return bool(self.series("cohort_version_weight", **labels))
+
     def names(self, prefix: str = "cohort_") -> set[str]:
         return {name for name, _, _ in self.samples if name.startswith(prefix)}
 

@@ -46,9 +46,9 @@ def counted(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
 
 
 def answered(count: int):
-    """Whether so many answers are counted; durations come with a flush, a moment after the counters."""
+    """Whether so many answers are counted, and gauges set; durations come with a flush, a moment after the counters."""
     names = ("cohort_responses_total", "cohort_request_duration_milliseconds_count")
-    return lambda metrics: all(metrics.sum(name) >= count for name in names)
+    return lambda metrics: metrics.ticked() and all(metrics.sum(name) >= count for name in names)
 
 
 async def test_requests_and_responses_are_counted_by_version_reason_and_class(fresh: Envoy, v2: Service):

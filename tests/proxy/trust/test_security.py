@@ -403,7 +403,7 @@ async def test_random_requests_make_no_time_series(bare: Envoy):
     async def answered(count: int) -> set[str]:
         def all_counted(metrics) -> bool:
             name = "cohort_request_duration_milliseconds_count"
-            return metrics.sum(name, rollout="series") >= count
+            return metrics.ticked(rollout="series") and metrics.sum(name, rollout="series") >= count
 
         metrics = await bare.metrics_when(all_counted, f"{count} answers counted")
         found = {f"{name}{sorted(labels.items())}" for name, labels, _ in metrics.samples if name.startswith("cohort_")}
