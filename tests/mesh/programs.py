@@ -1,4 +1,5 @@
-"""Builds the programs of a Kubernetes cluster and of Istio from Go modules, once, into target/mesh/bin.
+"""Builds the programs of a Kubernetes cluster and of Istio from Go modules, once, into target/mesh/bin, and fetches
+the modules of which the tests read files, so that no test needs the network.
 
     python3 tests/mesh/programs.py [GROUP... | --missing]
 
@@ -43,6 +44,9 @@ GROUPS: dict[str, tuple[list[str], str]] = {
     "envoy-gateway": (["github.com/envoyproxy/gateway/cmd/envoy-gateway"], ""),
 }
 
+#: By group: the module that is read, and not built.
+READ = {"prometheus-operator": "github.com/prometheus-operator/prometheus-operator"}
+
 #: Programs of the machine, and the Debian package that has each.
 MACHINE = {
     "etcd": "etcd-server",
@@ -73,8 +77,12 @@ def missing(find: object = shutil.which, uid: int | None = None) -> str | None:
 def module_folder(group: str, module: str) -> Path:
     """Where the source of a module lies that a group needs."""
     command = ["go", "mod", "download", "-json", module]
-    done = subprocess.run(command, cwd=HERE / group, check=True, capture_output=True, text=True)
-    return Path(json.loads(done.stdout)["Dir"])
+    done = subprocess.run(command, cwd=HERE / group, stdout=subprocess.PIPE, text=True)
+    told = json.loads(done.stdout or "{}")
+    if done.returncode != 0:
+        # Go says on standard output why it could not fetch a module, and on standard error all else.
+        raise RuntimeError(f"{' '.join(command)}: {told.get('Error', 'see above')}")
+    return Path(told["Dir"])
 
 
 def versions(group: str) -> dict[str, str]:
@@ -104,8 +112,11 @@ def main() -> int:
         print(f"== NOT tested on a mesh: {why}", file=sys.stderr)
         return 1
     if sys.argv[1:] != ["--missing"]:
-        for group in sys.argv[1:] or GROUPS:
-            build(group)
+        for group in sys.argv[1:] or [*GROUPS, *READ]:
+            if group in READ:
+                module_folder(group, READ[group])
+            else:
+                build(group)
     return 0
 
 
