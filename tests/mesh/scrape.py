@@ -15,7 +15,7 @@ from kube import Kube
 from lab.process import Process
 from lab.until import until
 from mesh import Agent, answers
-from programs import REPOSITORY, module_folder
+from programs import READ, REPOSITORY, module_folder
 from prometheus_client.parser import text_string_to_metric_families
 
 URL = f"http://{CONTROL}:9090"
@@ -44,7 +44,7 @@ def has_labels(text: str) -> None:
 @asynccontextmanager
 async def operators_kinds(kube: Kube) -> AsyncIterator[None]:
     """With the Prometheus operator's kinds that the manifests have; what is of them goes with them."""
-    operator = module_folder("prometheus-operator", "github.com/prometheus-operator/prometheus-operator")
+    operator = module_folder("prometheus-operator", READ["prometheus-operator"])
     kinds = operator / "example/prometheus-operator-crd"
     names = ("podmonitors", "prometheusrules")
     await kube.crds(*(kinds / f"monitoring.coreos.com_{name}.yaml" for name in names))

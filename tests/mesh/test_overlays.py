@@ -8,7 +8,7 @@ import pytest
 from documents import Reader
 from kube import Kube
 from mesh import kinds
-from programs import BIN, REPOSITORY, module_folder
+from programs import BIN, READ, REPOSITORY, module_folder
 
 #: Where the kinds lie of what is not Istio and not Gateway API: the group, its module, the files.
 OTHERS = (
@@ -21,7 +21,7 @@ OTHERS = (
     ),
     (
         "prometheus-operator",
-        "github.com/prometheus-operator/prometheus-operator",
+        READ["prometheus-operator"],
         "example/prometheus-operator-crd/monitoring.coreos.com_p*s.yaml",
     ),
 )

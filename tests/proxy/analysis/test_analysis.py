@@ -192,7 +192,9 @@ async def test_a_business_figure_that_falls_takes_the_version_out_and_none_does_
             return (await proxy.stats("^cluster.prometheus.")).get("cluster.prometheus.upstream_rq_200", 0) > 0
 
         await until(looked, "a look that finds nothing")
-        await proxy.metrics_when(lambda now: now.value("cohort_analysis_failing", **labels) == 0, "nothing fails")
+        failing = "cohort_analysis_failing"
+        metrics = await proxy.metrics_when(lambda now: now.series(failing, **labels), "what the look found")
+        assert metrics.value(failing, **labels) == 0
         assert not await is_out(proxy, "orders")
         server.shop += 'orders_per_minute{version="canary"} 5\n'
         await until(value, "a good figure", holds=lambda it: it == 5000)

@@ -328,8 +328,10 @@ async def test_the_plugin_is_removed_and_added_again_without_losing_a_request():
             await proxy.with_filter(present)
             version = "canary" if present else None
             await traffic.everyone(lambda one, since=changes[-1], v=version: one.began > since and one.version == v)
-        await proxy.metrics_when(lambda now: now.sum("cohort_requests_total") > 0, "requests counted")
-        await proxy.metrics_when(lambda now: now.value("cohort_config_invalid") == 0, "said to be good")
+        metrics = await proxy.metrics_when(
+            lambda now: now.ticked() and now.sum("cohort_requests_total") > 0, "gauges, and requests counted"
+        )
+        assert metrics.value("cohort_config_invalid") == 0
     assert not traffic.wrong, traffic.wrong[:5]
     assert {one.status for one in traffic.answers} == {200}
     # Who had the plugin was canary and served as such; who had not went by the default.

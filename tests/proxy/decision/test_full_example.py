@@ -31,7 +31,7 @@ from aiohttp import web
 from conftest import Launch
 from lab import arithmetic, bootstrap
 from lab.client import ask, users
-from lab.envoy import COMMAND, REPOSITORY, Envoy
+from lab.envoy import COMMAND, REPOSITORY, Envoy, Metrics
 from lab.service import Service
 from lab.until import TooLate, until
 from lab.wire import Reply, get
@@ -705,7 +705,8 @@ def test_the_table_has_every_line_of_the_example():
 
 async def test_the_example_loads_as_it_is(shop: Shop):
     await shop.proxy.configure(EXAMPLE)
-    await shop.proxy.metrics_when(lambda now: now.value("cohort_config_invalid") == 0, "said to be good")
+    metrics = await shop.proxy.metrics_when(Metrics.ticked, "gauges")
+    assert metrics.value("cohort_config_invalid") == 0
 
 
 @pytest.mark.clock

@@ -93,17 +93,19 @@ def served(answers: Answers) -> dict[str, str | None]:
     return {user: answer.served_by for user, answer in answers.items()}
 
 
-async def said_invalid(running: Envoy, wanted: int) -> None:
-    """Returns once the gauge says so: it is set at the first tick of a configuration."""
-    await running.metrics_when(lambda now: now.value("cohort_config_invalid") == wanted, f"a gauge of {wanted}")
+async def gauge(running: Envoy, name: str, **labels: str) -> float | None:
+    """What a gauge of the filter says, once it is there: it is set at the first tick."""
+    metrics = await running.metrics_when(lambda now: now.series(name, **labels), name)
+    return metrics.value(name, **labels)
 
 
-async def said_weight(running: Envoy, thousandths: int) -> None:
-    """Returns once the canary's gauge says so, which is set like the other."""
-    labels = {"rollout": "checkout", "rollout_version": "canary"}
-    await running.metrics_when(
-        lambda now: now.value("cohort_version_weight", **labels) == thousandths, f"a weight of {thousandths}"
-    )
+async def config_invalid(running: Envoy) -> float | None:
+    return await gauge(running, "cohort_config_invalid")
+
+
+async def becomes_good(running: Envoy) -> None:
+    """Until the first tick of a good configuration the gauge is that of the bad one before."""
+    await until(lambda: config_invalid(running), "said to be good", holds=lambda now: now == 0)
 
 
 # --- in good order -----------------------------------------------------------------------------------------
@@ -124,8 +126,9 @@ async def test_the_committed_plugin_keeps_users_on_their_version(envoy: str | No
         counted = metrics.by("rollout_version", "cohort_requests_total", rollout="checkout", reason="HASH")
         canary = sum(version == "canary" for version in first.values())
         assert counted == {"canary": 2 * canary, "stable": 8000 - 2 * canary}
-        await said_invalid(running, 0)
-        await said_weight(running, 5000)
+        assert metrics.value("cohort_config_invalid") == 0
+        weight = {"rollout": "checkout", "rollout_version": "canary"}
+        assert metrics.value("cohort_version_weight", **weight) == 5000
         # The plugin's name inside the proxy stands in the log, so that one finds it among others.
         assert any("wasm log cohort: " in line for line in running.filter_log()), running.filter_log()
 
@@ -142,7 +145,8 @@ async def test_doubles_and_another_order_of_keys_are_the_same_configuration(envo
     config = half(12.5, guard={"minRequests": 50, "maxFailureRatio": 1, "retryAfter": "5m"})
     async with delivered(plugin(config=config), envoy) as (_, running):
         await everybody(running, 10)
-        await said_weight(running, 12500)
+        weight = {"rollout": "checkout", "rollout_version": "canary"}
+        assert await gauge(running, "cohort_version_weight", **weight) == 12500
 
 
 async def test_a_new_weight_moves_only_the_users_it_must(envoy: str | None) -> None:
@@ -187,7 +191,7 @@ async def test_bad_then_good_then_bad_again(envoy: str | None) -> None:
         # Bad at first: everybody gets the default, and a client's own header does not get through.
         answers = served(await everybody(running, 100, **{"x-cohort-checkout": "canary"}))
         assert set(answers.values()) == {"stable"}
-        await said_invalid(running, 1)
+        assert await config_invalid(running) == 1
         assert any(BAD_LINE in line and "error" in line for line in running.filter_log())
 
         # Then good.
@@ -195,13 +199,13 @@ async def test_bad_then_good_then_bad_again(envoy: str | None) -> None:
         await settled(running, one, 2)
         good = served(await everybody(running))
         assert set(good.values()) == {"stable", "canary"}
-        await said_invalid(running, 0)
+        await becomes_good(running)
 
         # Then bad in another way: the proxy says no, and what was good stays.
         with pytest.raises(Refused):
             await istiod.apply(plugin(config=half(-1)), module())
         assert served(await everybody(running)) == good
-        await said_invalid(running, 0)
+        assert await config_invalid(running) == 0
 
         # And good again.
         await istiod.apply(plugin(config=half(100)), module())
@@ -217,11 +221,12 @@ async def test_the_very_same_bad_configuration_again_costs_no_request_either(env
         await istiod.apply(plugin(config=half(50), fail=fail), module())
         await settled(running, one, 2)
         good = served(await everybody(running))
+        await becomes_good(running)
         await istiod.apply(one, module())
         await settled(running, one, 3)
         forged = {"x-cohort-checkout": "canary"}
         assert served(await everybody(running, **forged)) == good
-        await said_invalid(running, 0)
+        assert await config_invalid(running) == 0
         assert not any("VM failed" in line for line in running.log().splitlines())
         await istiod.apply(plugin(config=half(100), fail=fail), module())
         await settled(running, one, 4)
@@ -234,7 +239,7 @@ async def test_a_plugin_without_configuration_lets_everything_pass(envoy: str | 
     async with delivered(one, envoy) as (_, running):
         answers = served(await everybody(running, 20, **{"x-cohort-checkout": "canary"}))
         assert set(answers.values()) == {"stable"}
-        await said_invalid(running, 1)
+        assert await config_invalid(running) == 1
 
 
 async def test_a_strict_start_refuses_a_bad_first_configuration(envoy: str | None) -> None:
@@ -399,8 +404,9 @@ async def test_a_struct_is_read_like_the_text_that_istio_makes_of_it(envoy: str 
             await istiod.apply(one, module())
             async with proxy(istiod, [one], envoy=envoy) as running:
                 seen.append(served(await everybody(running)))
-                await said_invalid(running, 0)
-                await said_weight(running, 12500)
+                assert await config_invalid(running) == 0
+                weight = {"rollout": "checkout", "rollout_version": "canary"}
+                assert await gauge(running, "cohort_version_weight", **weight) == 12500
                 with pytest.raises(Refused):
                     await istiod.apply(plugin(config=BAD), module())
                 assert any(BAD_LINE in line for line in running.filter_log())
@@ -417,4 +423,4 @@ async def test_a_fraction_in_a_struct_in_a_yaml_file_is_a_text_to_envoy_and_a_nu
         boots.wasm(file)["configuration"] = {"@type": struct, "value": config}
 
     async with Envoy(envoy=envoy, edit_filter=as_struct) as running:
-        await said_invalid(running, 0)
+        assert await config_invalid(running) == 0
