@@ -94,7 +94,7 @@ def edge() -> str:
 
 
 class Metrics:
-    """What `/stats/prometheus`, or a part of it, says at one instant."""
+    """What one scrape of `/stats/prometheus`, or of a part of it, says: one time series was read after the other."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -495,7 +495,12 @@ class Envoy:
         return Metrics(await self.admin("/stats/prometheus?filter=cohort"))
 
     async def metrics_when(self, holds: Callable[[Metrics], bool], what: str) -> Metrics:
-        """The first scrape of which `holds` is true: Envoy counts just after the answer has gone out."""
+        """What a scrape says once `holds` is true of it: Envoy counts just after the answer has gone out.
+
+        It is the scrape after the first of which it is true. A request that ended while that one was made may be in
+        some of its time series and not in others.
+        """
+        await until(self._scrape, what, holds=holds)
         return await until(self._scrape, what, holds=holds)
 
     def log(self) -> str:

@@ -332,21 +332,36 @@ async def test_answers_that_envoy_gives_itself(hostile: Envoy, name: str):
 @pytest.mark.parametrize("name", sorted(set(ANSWERS) - {"silent", "hang-in-body", "websocket"}))
 @pytest.mark.parametrize("kind", ["plain", "grpc"])
 async def test_answers_of_a_rude_upstream(hostile: Envoy, name: str, kind: str):
-    before = await counted(hostile)
+    before = await at_rest(hostile)
     more = [(b"content-type", b"application/grpc"), (b"te", b"trailers")] if kind == "grpc" else []
     path = f"/checkout/rude/{name}".encode()
     await http2(hostile, more, pseudo(path=path, method=b"POST"))
     await say(hostile.address, request(path.decode(), [*more, ("Connection", "close")], host=SHOP))
     # Whatever came of it: both were requests with an outcome.
-    await until(lambda: counted(hostile), "two more requests counted", holds=lambda now: now == before + 2)
+    await have_ended(hostile, before + 2)
 
 
-async def counted(proxy: Envoy) -> float:
-    """Requests counted, each with one outcome."""
+async def in_flight(proxy: Envoy) -> float:
+    active = "http.http.downstream_rq_active"
+    return (await proxy.stats(f"^{active}$"))[active]
+
+
+async def counts(proxy: Envoy) -> tuple[float, float]:
+    """Requests, and outcomes of requests. A scrape while a request ends may find the one without the other."""
     metrics = await proxy.metrics()
-    requests, answers = metrics.sum("cohort_requests_total"), metrics.sum("cohort_responses_total")
-    assert requests == answers, "every request has an outcome"
+    return metrics.sum("cohort_requests_total"), metrics.sum("cohort_responses_total")
+
+
+async def at_rest(proxy: Envoy) -> float:
+    """Requests counted, each with one outcome, once none is in flight."""
+    await until(lambda: in_flight(proxy), "no request in flight", holds=lambda now: now == 0)
+    requests, _ = await until(lambda: counts(proxy), "an outcome of every request", holds=lambda now: now[0] == now[1])
     return requests
+
+
+async def have_ended(proxy: Envoy, count: float) -> None:
+    """Returns once so many requests are counted, each with one outcome."""
+    await until(lambda: counts(proxy), f"{count:g} requests counted", holds=lambda now: now == (count, count))
 
 
 HEAD = request("/checkout/rude/silent", [("x-user-id", "u")], host=SHOP)
@@ -376,15 +391,14 @@ STAGES: dict[str, tuple[bytes, bool]] = {
 @pytest.mark.parametrize("stage", STAGES)
 async def test_a_client_that_goes_away(hostile: Envoy, stage: str, how: str):
     data, seen = STAGES[stage]
-    before, idle = await counted(hostile), "http.http.downstream_cx_active"
+    before, idle = await at_rest(hostile), "http.http.downstream_cx_active"
     connected = (await hostile.stats(f"^{idle}$"))[idle]
     reader, writer = await asyncio.open_connection(*hostile.address)
     writer.write(data)
     await writer.drain()
     await until(lambda: hostile.stats(f"^{idle}$"), "the connection", holds=lambda now: now[idle] > connected)
     if seen:
-        active = "http.http.downstream_rq_active"
-        await until(lambda: hostile.stats(f"^{active}$"), "the request", holds=lambda now: now[active] >= 1)
+        await until(lambda: in_flight(hostile), "the request")
     if stage in ("the answer's headers", "an upgrade"):
         assert await reader.readuntil(b"\r\n\r\n")
     if how == "reset":
@@ -393,22 +407,21 @@ async def test_a_client_that_goes_away(hostile: Envoy, stage: str, how: str):
         writer.close()
     await until(lambda: hostile.stats(f"^{idle}$"), "the end", holds=lambda now: now[idle] <= connected)
     if seen:
-        await until(lambda: counted(hostile), "the request counted", holds=lambda now: now == before + 1)
+        await have_ended(hostile, before + 1)
     else:
-        assert await counted(hostile) == before
+        assert await at_rest(hostile) == before
 
 
 @pytest.mark.parametrize("path", ["silent", "hang-in-body"])
 @pytest.mark.parametrize("how", ["reset stream", "close connection", "reset connection", "go away"])
 async def test_an_http2_client_that_goes_away(hostile: Envoy, path: str, how: str):
-    before = await counted(hostile)
+    before = await at_rest(hostile)
     head = pseudo(path=b"/checkout/rude/" + path.encode(), method=b"POST")
     async with Http2(hostile.address) as client:
         streams = [await client.begin(head, end=number % 2 == 0) for number in range(6)]
         if path == "hang-in-body":
             assert [await client.until_answer(stream) for stream in streams] == [200] * 6
-        active = "http.http.downstream_rq_active"
-        await until(lambda: hostile.stats(f"^{active}$"), "the requests", holds=lambda now: now[active] >= 6)
+        await until(lambda: in_flight(hostile), "the requests", holds=lambda now: now == 6)
         if how == "reset stream":
             for stream in streams:
                 await client.reset(stream)
@@ -419,12 +432,12 @@ async def test_an_http2_client_that_goes_away(hostile: Envoy, path: str, how: st
             reset(client.writer)
         if how == "go away":
             client.writer.close()
-    await until(lambda: counted(hostile), "six requests counted", holds=lambda now: now == before + 6)
+    await have_ended(hostile, before + 6)
 
 
 async def test_thousands_of_streams_reset_at_once(hostile: Envoy):
     """A rapid reset: each stream is counted once or never seen. Envoy closes a connection that overdoes it."""
-    before = await counted(hostile)
+    before = await at_rest(hostile)
     for _ in range(4):
         async with Http2(hostile.address) as client:
             try:
@@ -433,16 +446,14 @@ async def test_thousands_of_streams_reset_at_once(hostile: Envoy):
                         await client.reset(stream)
             except (ConnectionError, h2.exceptions.ProtocolError):
                 pass
-    active = "http.http.downstream_rq_active"
-    await until(lambda: hostile.stats(f"^{active}$"), "no request in flight", holds=lambda now: now[active] == 0)
-    assert before < await counted(hostile) <= before + 2000
+    assert before < await at_rest(hostile) <= before + 2000
     # As many connections came and went at the upstream: it has to come back to its senses for what follows.
     answer = request(ANY, host=SHOP)
     await until(lambda: outcome(hostile, answer), "the upstream answers again", holds=lambda status: status == 200)
 
 
 async def test_a_websocket_goes_through_and_is_counted_at_its_end(hostile: Envoy):
-    before = await counted(hostile)
+    before = await at_rest(hostile)
     reader, writer = await asyncio.open_connection(*hostile.address)
     writer.write(
         b"GET /checkout/rude/websocket HTTP/1.1\r\nHost: shop.example.com\r\nx-user-id: \xff\r\n"
@@ -455,7 +466,7 @@ async def test_a_websocket_goes_through_and_is_counted_at_its_end(hostile: Envoy
         writer.write(frame)
         assert await reader.readexactly(len(frame)) == frame
     writer.close()
-    await until(lambda: counted(hostile), "the upgrade counted", holds=lambda now: now == before + 1)
+    await have_ended(hostile, before + 1)
 
 
 async def test_grpc_over_http2_with_every_status(hostile: Envoy, launch: Launch):
