@@ -349,7 +349,7 @@ async def unready(shop: Shop) -> str | None:
     await shop.is_in_traffic()
     await shop.v2.behave(ready=False)
     try:
-        await shop.happens(shop.held_out, "held out", within=2)
+        await shop.happens(shop.held_out, "held out", within=4)
     finally:
         await shop.v2.behave(ready=True)
     return (await shop.ask(("x-user-id", IN_5))).one("x-cohort-reason")
@@ -371,10 +371,15 @@ async def checks(shop: Shop) -> set[str]:
     return await until(there, f"the series of {name}", holds=lambda found: name in found)
 
 
-async def question(shop: Shop) -> tuple[str, str] | None:
+async def is_asked(shop: Shop) -> bool:
+    """Whether the prober is asked."""
+    return await shop.happens(lambda: shop.prober.questions, "a question", within=3)
+
+
+async def question(shop: Shop) -> tuple[str, str]:
     """Host and query of a question."""
-    await shop.happens(lambda: shop.prober.questions, "a question", within=3)
-    return next(iter(shop.prober.questions), None)
+    await until(lambda: shop.prober.questions, "a question")
+    return next(iter(shop.prober.questions))
 
 
 async def asks_again(shop: Shop) -> bool:
@@ -506,7 +511,8 @@ def unasked(document: Document) -> None:
 #: No address to fall back on, so that a visitor can be without a key.
 NO_ADDRESS = without("rollouts[0]/hashKey[3]")
 PROBER = both(unasked, put(health__canary__cluster="prober"))
-PROBED_OFTEN = both(PROBER, put(health__canary__interval="500ms", health__canary__timeout="500ms"))
+OFTEN = put(health__canary__interval="500ms", health__canary__timeout="500ms")
+PROBED_OFTEN = both(PROBER, OFTEN)
 
 
 def asking(query: str = "x", **check: Any) -> Change:
@@ -657,7 +663,7 @@ LINES: dict[str, Line] = {
     "rollouts[0]/guard/fallback": Line(after_the_trip, ("stable", "FALLBACK"), "green", both(not_yet, a_third_version)),
     "rollouts[0]/analysis[0]/name": Line(checks, {"orders"}, "sales"),
     "rollouts[0]/analysis[0]/version": Line(goes_out, True, "green", both(asking(), a_third_version)),
-    "rollouts[0]/analysis[0]/cluster": Line(question, ("prometheus.monitoring", "x"), "checkout-v1", asking()),
+    "rollouts[0]/analysis[0]/cluster": Line(is_asked, True, "checkout-v1", asking()),
     "rollouts[0]/analysis[0]/host": Line(question, ("prometheus.monitoring", "x"), "other", asking()),
     "rollouts[0]/analysis[0]/query": Line(question, ("prometheus.monitoring", "x"), "y", asking()),
     "rollouts[0]/analysis[0]/min": Line(goes_out, True, 0.001, asking()),
@@ -665,7 +671,7 @@ LINES: dict[str, Line] = {
     "rollouts[0]/analysis[0]/timeout": Line(goes_out, True, "1s", asking("slow")),
     "rollouts[0]/analysis[0]/failures": Line(goes_out, True, 1000, asking()),
     "rollouts[0]/analysis[0]/onNoData": Line(goes_out, True, "ignore", asking("nothing", onNoData="fail")),
-    "rollouts[0]/health/canary/cluster": Line(unready, "FALLBACK", "checkout-v1", both(not_yet, unasked)),
+    "rollouts[0]/health/canary/cluster": Line(unready, "FALLBACK", "checkout-v1", both(not_yet, unasked, OFTEN)),
     "rollouts[0]/health/canary/path": Line(polled, ("checkout", "/ready"), "/healthz", both(not_yet, PROBER)),
     "rollouts[0]/health/canary/host": Line(polled, ("checkout", "/ready"), "other", both(not_yet, PROBER)),
     "rollouts[0]/health/canary/interval": Line(
