@@ -19,7 +19,7 @@ JOBS ?= 4
 # make demo SCENARIO=...; make demo KEEP=1 leaves it running; SCENARIO=list names them.
 SCENARIO ?= canary
 KEEP ?=
-# make bench WHAT=proxy (beside other filters), growth, guard, loading, memory, ticks or soak.
+# make bench WHAT=proxy (beside other filters), growth, guard, loading, look, memory, ticks or soak.
 WHAT ?= proxy
 # make test-matrix FILES='hostile reload': of tests/proxy only these.
 FILES ?=
@@ -229,6 +229,9 @@ bench-guard: $(VENV)/.plots
 
 bench-loading bench-soak: bench-%: target/cohort.wasm $(VENV)/.done
 	@export $(LAB); exec $(VENV)/bin/python benches/$*.py --out docs/reports/$*.md $(ARGS)
+
+bench-look: target/cohort.wasm
+	@node benches/look.mjs $<
 
 bench-ticks: target/cohort.wasm $(VENV)/.done
 	@export $(LAB); exec $(VENV)/bin/python benches/ticks.py $(ARGS)
