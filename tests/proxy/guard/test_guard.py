@@ -13,6 +13,7 @@ import pytest
 from conftest import Launch, config, rollout
 from guarded import (
     ALWAYS,
+    BOTH_WORKERS,
     Lab,
     Watcher,
     a_lab,
@@ -184,7 +185,7 @@ async def test_users_pinned_to_a_canary_that_fell_get_the_fallback_and_keep_thei
     await lab.v2.behave(failure_ratio=1.0)
     async with lab.load(stables[100:], rate=60), lab.load(stables[:100], rate=60, headers=pinned):
         await lab.watcher.out()
-    await until(lambda: lab.everybody(stables[:8], headers=pinned), "both workers", holds=all_fall_back)
+    await until(lambda: lab.everybody(stables[:BOTH_WORKERS], headers=pinned), "both workers", holds=all_fall_back)
     answers = await lab.everybody(stables, headers=pinned)
     assert all_fall_back(answers)
     reply = await get(lab.proxy.address, headers=[("x-user-id", stables[0]), *pinned.items()])
@@ -207,7 +208,7 @@ async def breaks_out(lab: Lab, one: dict[str, Any], *others: dict[str, Any]) -> 
     await lab.apply(one, *others)
     canaries = of(one, "canary")
     await breaks(lab)
-    await until(lambda: lab.everybody(canaries[:8]), "both workers", holds=all_fall_back)
+    await until(lambda: lab.everybody(canaries[:BOTH_WORKERS]), "both workers", holds=all_fall_back)
     return canaries
 
 
@@ -261,7 +262,7 @@ async def test_a_reload_of_an_unchanged_rollout_does_not_forget_a_trip(lab: Lab)
         config(one),
     ):
         await lab.proxy.configure(changed)
-        assert all_fall_back(await lab.everybody(canaries[:40])), "from the first request on"
+        assert all_fall_back(await lab.everybody(canaries[:BOTH_WORKERS])), "from the first request on"
     assert held_out(await lab.proxy.metrics())
     assert await lab.watcher.trips() == {"failures": 1}
 
@@ -272,7 +273,7 @@ async def test_a_changed_rollout_begins_anew(lab: Lab):
     await lab.v2.behave(failure_ratio=0.0)
     two = {**one, "versions": [{"name": "stable"}, {"name": "canary", "weight": 31}]}
     await lab.apply(two)
-    answers = await lab.everybody(canaries[:40])
+    answers = await lab.everybody(canaries[:BOTH_WORKERS])
     assert {(a.reason, a.served_by) for a in answers.values()} == {("HASH", "checkout-v2")}
     await lab.watcher.back()
 
@@ -294,7 +295,7 @@ async def test_a_rollout_changed_and_changed_back_begins_anew(lab: Lab, between:
     # It is known to be in force from its first tick on.
     await lab.proxy.metrics_when(lambda m: not held_out(m), "the change in force")
     await lab.apply(one)
-    answers = await lab.everybody(canaries[:40])
+    answers = await lab.everybody(canaries[:BOTH_WORKERS])
     assert {(a.reason, a.served_by) for a in answers.values()} == {("HASH", "checkout-v2")}
     await lab.watcher.back()
     # And the guard is as awake as before.

@@ -67,7 +67,7 @@ def said(proxy: Envoy, mark: int, what: str) -> list[str]:
 
 
 async def everybody(proxy: Envoy, who: list[str]) -> dict[str, Answer]:
-    """On connections of their own, so that both workers are asked."""
+    """On connections of their own: of sixty, both workers have some."""
     return await ask(proxy.url, who, fresh=True, concurrency=8)
 
 
@@ -88,7 +88,7 @@ async def test_a_version_that_gets_unready_is_out_after_the_threshold_and_back_a
         assert trips(metrics) - before == 1
         weights = metrics.by("rollout_version", "cohort_version_weight", rollout="checkout")
         assert weights["canary"] in (0, 30_000), "one worker may be a tick behind"
-        await until(lambda: everybody(shared, who[:8]), "both workers", holds=lambda a: reasons(a) == FALLBACK)
+        await until(lambda: everybody(shared, who), "both workers", holds=lambda a: reasons(a) == FALLBACK)
         assert reasons(await everybody(shared, who)) == FALLBACK
         reply = await get(shared.address, headers=[("x-user-id", who[0]), ("x-canary", "canary")])
         assert (reply.one("x-cohort-reason"), reply.told["service"]) == ("OVERRIDE", "checkout-v2")
@@ -100,7 +100,7 @@ async def test_a_version_that_gets_unready_is_out_after_the_threshold_and_back_a
 
         await canary.behave(ready=True)
         await shared.metrics_when(lambda m: held_out(m) == 0, "the canary back")
-        await until(lambda: everybody(shared, who[:8]), "both workers", holds=lambda a: reasons(a) == HASH)
+        await until(lambda: everybody(shared, who), "both workers", holds=lambda a: reasons(a) == HASH)
         assert reasons(await everybody(shared, who)) == HASH
         (line,) = said(shared, mark, "back in traffic")
         assert "version canary is back in traffic: GET /ready on cluster checkout-v2 gave 200, 2 in a row" in line
@@ -165,12 +165,12 @@ async def test_an_upstream_that_is_down_when_the_proxy_starts_gets_nobody_and_la
     proxy = await launch(config=config(one), concurrency=2, clusters={"checkout-v2": []})
     who = of(one, "canary", 60)
     await proxy.metrics_when(lambda m: held_out(m) == 1, "held out by the first answer")
-    await until(lambda: everybody(proxy, who[:8]), "both workers", holds=lambda a: reasons(a) == FALLBACK)
+    await until(lambda: everybody(proxy, who), "both workers", holds=lambda a: reasons(a) == FALLBACK)
     answers = await everybody(proxy, who)
     assert reasons(answers) == FALLBACK
     assert not [a for a in answers.values() if a.failed]
     await proxy.set_endpoints("checkout-v2", [v2.address])
-    await until(lambda: everybody(proxy, who[:8]), "the return", holds=lambda a: reasons(a) == HASH)
+    await until(lambda: everybody(proxy, who), "the return", holds=lambda a: reasons(a) == HASH)
     assert reasons(await everybody(proxy, who)) == HASH
 
 
@@ -179,7 +179,7 @@ async def test_a_cluster_that_the_proxy_does_not_have_holds_the_version_out_and_
     proxy = await launch(config=config(one), concurrency=2)
     await proxy.metrics_when(lambda m: held_out(m) == 1, "the canary held out")
     who = of(one, "canary", 60)
-    await until(lambda: everybody(proxy, who[:8]), "both workers", holds=lambda a: reasons(a) == FALLBACK)
+    await until(lambda: everybody(proxy, who), "both workers", holds=lambda a: reasons(a) == FALLBACK)
     (line,) = said(proxy, 0, "held out of traffic")
     assert "cluster no-such-cluster cannot be asked (does the proxy have one of that name?)" in line
 
@@ -189,7 +189,7 @@ async def test_what_is_known_of_a_cluster_outlives_a_change_of_a_weight(shared: 
     await shared.configure(config(one))
     await canary.behave(ready=False)
     who = of(one, "canary", 60)
-    await until(lambda: everybody(shared, who[:8]), "the fall", holds=lambda a: reasons(a) == FALLBACK)
+    await until(lambda: everybody(shared, who), "the fall", holds=lambda a: reasons(a) == FALLBACK)
     two = {**one, "versions": [{"name": "stable"}, {"name": "canary", "weight": 60}]}
     await shared.configure(config(two))
     assert reasons(await everybody(shared, who)) == FALLBACK, "from the first request on"

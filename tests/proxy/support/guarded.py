@@ -14,8 +14,8 @@ from lab.client import Answer, Load, ask, users
 from lab.envoy import Envoy, Metrics
 from lab.service import Service
 
-#: Two workers see a change at their next tick (250 ms); what was on its way then still arrives.
-WITHIN = 2.0
+#: Users enough, each on a connection of their own, that both of two workers have some: but for once in 2^39 times.
+BOTH_WORKERS = 40
 OVERRIDES = {"header": "x-canary", "values": {"always": "canary"}}
 ALWAYS = [("x-canary", "always")]
 
