@@ -250,6 +250,16 @@ class Stage:
         self.count(len(answers), sum(answer.failed for answer in answers.values()))
         return answers
 
+    async def arrived(self, expected: Mapping[str, str], *, url: str | None = None) -> bool:
+        """Whether a hundred users, whichever worker of the proxy they meet, have the versions expected.
+
+        To be awaited: each worker learns by itself, with its next tick, that a version is out or back.
+        """
+        answers = await ask(url or self.proxy.url, self.users[:100], rollout=self.setup.rollout)
+        lost = (answer.failed and answer.version not in self.setup.may_fail for answer in answers.values())
+        self.count(len(answers), sum(lost))
+        return all(answer.version == expected[user] for user, answer in answers.items())
+
     def count(self, asked: int, failed: int) -> None:
         """Adds requests to the closing figures that were sent by other means."""
         self._asked += asked

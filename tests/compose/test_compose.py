@@ -23,7 +23,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from lab import arithmetic
-from lab.client import ask, users
+from lab.client import Answer, ask, users
 from lab.until import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,15 +90,27 @@ class Demo:
         """The live filter.yaml, as Envoy's container has it."""
         return self.good("exec", "-T", "envoy", "cat", "/etc/cohort/live/filter.yaml")
 
-    async def expect(self, weight: float) -> None:
-        """Everybody gets the version that the arithmetic gives them at that weight, from its service."""
-        answers = await ask(self.url("ENVOY"), EVERYBODY, rollout="checkout")
+    async def others(self, weight: float) -> list[Answer]:
+        """Answers but for good ones of the version that the arithmetic gives the user at that weight."""
         split = {"name": "checkout", "versions": [{"name": "stable"}, {"name": "canary", "weight": weight}]}
         wanted = arithmetic.versions(split, EVERYBODY)
-        assert {user: answer.version for user, answer in answers.items()} == wanted
         homes = {"stable": "checkout-v1", "canary": "checkout-v2"}
-        assert all(answer.served_by == homes[answer.version] for answer in answers.values())
-        assert not any(answer.failed for answer in answers.values())
+
+        def is_right(answer: Answer) -> bool:
+            version = wanted[answer.user]
+            return (answer.version, answer.served_by, answer.failed) == (version, homes[version], False)
+
+        answers = await ask(self.url("ENVOY"), EVERYBODY, rollout="checkout")
+        assert answers.keys() == wanted.keys()
+        return [answer for answer in answers.values() if not is_right(answer)]
+
+    async def expect(self, weight: float) -> None:
+        """Everybody gets the version that the arithmetic gives them at that weight, from its service."""
+        assert await self.others(weight) == []
+
+    async def arrived(self, weight: float) -> None:
+        """Returns once that is so: each worker learns by itself, with its next tick, that a version is out or back."""
+        await until(lambda: self.others(weight), f"{weight} % on every worker", holds=lambda others: not others)
 
     async def held_out(self) -> None:
         def out(state: dict[str, Any]) -> bool:
@@ -106,12 +118,14 @@ class Demo:
             return canary["held_out"] and canary["in_force"] == 0
 
         await until(self.state, "the canary held out", holds=out, timeout=60, every=0.1)
+        await self.arrived(0)
 
     async def in_force(self, weight: float) -> None:
         def back(state: dict[str, Any]) -> bool:
             return state["in_force"] == weight and not state["standings"]["canary"]["held_out"]
 
         await until(self.state, f"{weight} % in force", holds=back, timeout=180, every=0.2)
+        await self.arrived(weight)
 
 
 def engine_has() -> dict[str, set[str]]:

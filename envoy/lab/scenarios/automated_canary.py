@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 from .. import arithmetic
 from ..bootstrap import route_by_header
@@ -22,12 +21,6 @@ and the ramp ends. The example's minutes are seconds here.
 
 def held_out(told: Metrics) -> bool:
     return told.value("cohort_version_held_out", rollout="checkout", rollout_version="canary") == 1
-
-
-async def arrived(stage: Stage, expected: Mapping[str, str]) -> bool:
-    """Whether a hundred users, whichever worker they meet, have the versions expected."""
-    answers = await stage.ask(stage.users[:100])
-    return all(answer.version == expected[user] for user, answer in answers.items())
 
 
 async def play(stage: Stage) -> None:
@@ -50,7 +43,7 @@ async def play(stage: Stage) -> None:
         stage.step("payment goes away, and with it the canary's readiness")
         began = time.monotonic()
         await payment.behave(ready=False)
-        await until(lambda: arrived(stage, nobody), "the canary held out by its health check")
+        await until(lambda: stage.arrived(nobody), "the canary held out by its health check")
         stage.figure("unready canary out of traffic after", f"{time.monotonic() - began:.1f} s")
         await stage.everybody(expected=nobody)
         await stage.platform.until_out(canary)
@@ -59,7 +52,7 @@ async def play(stage: Stage) -> None:
         stage.step("payment is back")
         began = time.monotonic()
         await payment.behave(ready=True)
-        await until(lambda: arrived(stage, quarter), "the canary back in traffic")
+        await until(lambda: stage.arrived(quarter), "the canary back in traffic")
         stage.figure("ready canary back in traffic after", f"{time.monotonic() - began:.1f} s")
         await everybody_at(stage, 25)
 
@@ -67,7 +60,7 @@ async def play(stage: Stage) -> None:
         began = time.monotonic()
         await canary.behave(delay_ms=800)
         await stage.proxy.metrics_when(held_out, "the canary held out by its guard")
-        await until(lambda: arrived(stage, nobody), "everybody on stable")
+        await until(lambda: stage.arrived(nobody), "everybody on stable")
         took = time.monotonic() - began
         stage.figure("time to roll back", f"{took * 1000:.0f} ms (by the guard, from the first slow request)")
         stage.expect("rolled back by itself within thirty seconds", took < 30)
@@ -80,7 +73,7 @@ async def play(stage: Stage) -> None:
         stage.step("the time of the ramp's last step comes")
         await until(lambda: time.monotonic() > ramp_ends, "the last step")
         await stage.everybody(expected=nobody, quiet=True)
-        stage.expect("a trip ends the ramp: nobody is back on the canary", await arrived(stage, nobody))
+        stage.expect("a trip ends the ramp: nobody is back on the canary", await stage.arrived(nobody))
 
         stage.step("the canary ends")
         del rollout["ramp"], rollout["health"]

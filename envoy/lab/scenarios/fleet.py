@@ -93,8 +93,10 @@ async def play(stage: Stage) -> None:
         await canary.behave(failure_ratio=1 / ONE_IN)
         await until(lambda: any(load.failures for load in loads), "an error")
         first = stage.load.elapsed
+        nobody = dict.fromkeys(stage.users, "stable")
         for proxy in proxies:
             await until(lambda proxy=proxy: value(proxy, "cohort_version_held_out"), "held out", timeout=120)
+            await until(lambda proxy=proxy: stage.arrived(nobody, url=proxy.url), "held out by every worker")
         out = stage.load.elapsed - first
         for number, proxy in enumerate(proxies, 1):
             [line] = [line for line in proxy.filter_log() if "held out of traffic" in line]

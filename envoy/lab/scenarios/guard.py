@@ -41,6 +41,8 @@ async def play(stage: Stage) -> None:
     def trials() -> int:
         return len(said("is tried again with"))
 
+    nobody = dict.fromkeys(stage.users, "stable")
+
     async def while_it_is_out() -> Round:
         """Who gets what. On a busy machine a trial may begin meanwhile: then it is asked after the next fall."""
         while True:
@@ -55,6 +57,7 @@ async def play(stage: Stage) -> None:
             # What a trial of the broken canary fails is broken on purpose, and no lost request.
             stage.count(0, -sum(one.failed for one in this.answers.values() if one.version == "canary"))
             await until(lambda: len(said("held out of traffic")) > trials(), "the canary out again")
+            await until(lambda: stage.arrived(nobody), "out on every worker")
 
     stage.step(f"canary at {WEIGHT} %")
     await stage.everybody()
