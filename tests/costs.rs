@@ -353,6 +353,26 @@ fn a_thousand_rollouts_cost_a_request_at_most_a_fifth_more_than_one() {
     assert!(elsewhere <= one, "{elsewhere} of {one}");
 }
 
+/// `count` rollouts, each with six conditions on the host.
+fn on_hosts(count: usize, host: &str) -> String {
+    let condition = |path| format!(r#"{{"host": {host}, "path": {{"prefix": "/{path}"}}}}"#);
+    let conditions: Vec<String> = ["a", "b", "c", "d", "e", "f"].map(condition).into();
+    let matched = format!(r#""match": [{}], "hashKey""#, conditions.join(","));
+    for_any_host(count).replace(r#""hashKey""#, &matched)
+}
+
+/// The third figure shows that this one would notice: hosts that cannot be listed beforehand are asked one by one.
+#[test]
+fn a_request_for_another_host_costs_hardly_more_among_a_thousand_rollouts_than_among_ten() {
+    let request = browser("/").host("nobody.example");
+    let listed = r#"{"in": ["one.example", "two.example"]}"#;
+    let [ten, thousand] = [10, 1000].map(|count| fuel(&on_hosts(count, listed), &request));
+    let one_by_one = fuel(&on_hosts(1000, r#"{"regex": "^(one|two)[.]example$"}"#), &request);
+    println!("10 rollouts: {ten}; 1,000: {thousand}; 1,000 asked one by one: {one_by_one}");
+    assert!(thousand * 20 <= ten * 21, "{thousand} of {ten}");
+    assert!(one_by_one > ten * 2, "{one_by_one} of {ten}");
+}
+
 #[test]
 fn versions_rules_and_cookies_cost_by_what_they_are() {
     let request = browser("/");

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import pytest
 from conftest import Launch, config
 from lab import arithmetic, bootstrap
-from lab.client import ask, users
 from lab.envoy import Envoy
-from lab.process import cpu_seconds
 from lab.wire import Connection
 
 COUNT = 1000
@@ -83,33 +80,3 @@ async def test_rollouts_that_are_bound_to_a_host_and_those_that_are_not_keep_the
         async with await Connection.open(gateway.address) as connection:
             reply = await connection.get("/all", [("x-user-id", "u")], host="SVC-7.example.com:8080")
             assert reply.all("x-cohort-version") == [version]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="asks for the CPU time of another process")
-async def test_a_request_costs_the_same_among_a_thousand_rollouts_as_among_ten(gateway: Envoy):
-    """CPU time of the proxy, so that whatever else runs on the machine hardly matters.
-
-    The third measurement shows that this one would notice: rollouts whose hosts cannot be listed
-    beforehand have to be asked one after the other.
-    """
-
-    async def cost(count: int, requests: int, **more: Any) -> float:
-        """Milliseconds of CPU a request; the best of three."""
-        await gateway.configure(config(*(service(number, **more) for number in range(count))))
-        best = float("inf")
-        for _ in range(3):
-            before = cpu_seconds(gateway.pid)
-            answers = await ask(gateway.url, users(requests), headers={"host": "svc-7.example.com"}, concurrency=4)
-            assert {answer.status for answer in answers.values()} == {200}
-            best = min(best, (cpu_seconds(gateway.pid) - before) / requests * 1000)
-        return best
-
-    def conditions(host: dict[str, Any]) -> list[dict[str, Any]]:
-        return [{"host": host, "path": {"prefix": f"/{part}"}} for part in "abcdef"]
-
-    listed = {"match": conditions({"in": ["svc-8.example.com", "svc-9.example.com"]})}
-    few, many = await cost(10, 1500, **listed), await cost(COUNT, 1500, **listed)
-    one_by_one = await cost(COUNT, 300, match=conditions({"regex": "^svc-[89][.]example[.]com$"}))
-    print(f"ms of CPU a request: {few:.3f} among 10, {many:.3f} among {COUNT}, {one_by_one:.3f} asked one by one")
-    assert many < few * 1.5, (few, many)
-    assert one_by_one > few * 2, (few, one_by_one)
