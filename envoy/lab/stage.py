@@ -64,7 +64,7 @@ class Setup:
     load_users: int = 300
     #: Seconds a service goes on serving after SIGTERM.
     drain: float = 0.0
-    #: Versions that the scenario breaks on purpose: the load's failed requests to them are told apart.
+    #: Versions that the scenario breaks on purpose: what the load and `Stage.ask` fail at them is no lost request.
     may_fail: frozenset[str] = frozenset()
     #: More for `Envoy(...)`.
     envoy: Mapping[str, Any] = field(default_factory=dict)
@@ -247,7 +247,8 @@ class Stage:
     async def ask(self, who: Sequence[str], *, url: str | None = None, **how: Any) -> Answers:
         """Asks once for each; see `client.ask`. Counts among the requests, not among the moves."""
         answers = await ask(url or self.proxy.url, who, **{"rollout": self.setup.rollout, **how})
-        self.count(len(answers), sum(answer.failed for answer in answers.values()))
+        lost = (answer.failed and answer.version not in self.setup.may_fail for answer in answers.values())
+        self.count(len(answers), sum(lost))
         return answers
 
     async def arrived(self, expected: Mapping[str, str], *, url: str | None = None) -> bool:
@@ -255,9 +256,7 @@ class Stage:
 
         To be awaited: each worker learns by itself, with its next tick, that a version is out or back.
         """
-        answers = await ask(url or self.proxy.url, self.users[:100], rollout=self.setup.rollout)
-        lost = (answer.failed and answer.version not in self.setup.may_fail for answer in answers.values())
-        self.count(len(answers), sum(lost))
+        answers = await self.ask(self.users[:100], url=url)
         return all(answer.version == expected[user] for user, answer in answers.items())
 
     def count(self, asked: int, failed: int) -> None:

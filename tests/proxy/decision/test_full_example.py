@@ -370,9 +370,13 @@ async def checks(shop: Shop) -> set[str]:
     return await until(there, f"the series of {name}", holds=lambda found: name in found)
 
 
+#: Host and query of what `asking` has the prober asked.
+QUESTION = ("prometheus.monitoring", "x")
+
+
 async def is_asked(shop: Shop) -> bool:
-    """Whether the prober is asked."""
-    return await shop.happens(lambda: shop.prober.questions, "a question", within=3)
+    """Whether the prober is asked that."""
+    return await shop.happens(lambda: QUESTION in shop.prober.questions, "a question", within=3)
 
 
 async def question(shop: Shop) -> tuple[str, str]:
@@ -663,8 +667,8 @@ LINES: dict[str, Line] = {
     "rollouts[0]/analysis[0]/name": Line(checks, {"orders"}, "sales"),
     "rollouts[0]/analysis[0]/version": Line(goes_out, True, "green", both(asking(), a_third_version)),
     "rollouts[0]/analysis[0]/cluster": Line(is_asked, True, "checkout-v1", asking()),
-    "rollouts[0]/analysis[0]/host": Line(question, ("prometheus.monitoring", "x"), "other", asking()),
-    "rollouts[0]/analysis[0]/query": Line(question, ("prometheus.monitoring", "x"), "y", asking()),
+    "rollouts[0]/analysis[0]/host": Line(question, QUESTION, "other", asking()),
+    "rollouts[0]/analysis[0]/query": Line(question, QUESTION, "y", asking()),
     "rollouts[0]/analysis[0]/min": Line(goes_out, True, 0.001, asking()),
     "rollouts[0]/analysis[0]/interval": Line(asks_again, True, "30s", asking()),
     "rollouts[0]/analysis[0]/timeout": Line(goes_out, True, "1s", asking("slow")),

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from conftest import Launch, config, rollout
-from guarded import of
-from lab.client import Answer, Load, ask, users
+from guarded import everybody, of
+from lab.client import Answer, Load, users
 from lab.envoy import Envoy, Metrics
 from lab.service import Service
 from lab.until import until
@@ -64,11 +64,6 @@ async def canary(v2: Service) -> AsyncIterator[Service]:
 
 def said(proxy: Envoy, mark: int, what: str) -> list[str]:
     return [line for line in proxy.filter_log()[mark:] if "[warning]" in line and what in line]
-
-
-async def everybody(proxy: Envoy, who: list[str]) -> dict[str, Answer]:
-    """On connections of their own: of sixty, both workers have some."""
-    return await ask(proxy.url, who, fresh=True, concurrency=8)
 
 
 @pytest.mark.edges

@@ -87,6 +87,11 @@ class Watcher:
         await self.proxy.metrics_when(lambda metrics: not held_out(metrics), "the canary not held out")
 
 
+async def everybody(proxy: Envoy, who: Iterable[str], **more: Any) -> dict[str, Answer]:
+    """Everyone on a connection of their own: each worker takes about half."""
+    return await ask(proxy.url, who, fresh=True, concurrency=8, **more)
+
+
 @dataclass
 class Lab:
     """A proxy with two workers, and the two services behind it."""
@@ -105,8 +110,7 @@ class Lab:
         return Load(self.proxy.url, who or users(400), rate=rate, **more)
 
     async def everybody(self, who: Iterable[str], **more: Any) -> dict[str, Answer]:
-        """Everyone on a connection of their own: each worker takes about half."""
-        return await ask(self.proxy.url, who, fresh=True, concurrency=8, **more)
+        return await everybody(self.proxy, who, **more)
 
 
 @asynccontextmanager
